@@ -1,0 +1,128 @@
+"""The environment of a service, read once into a frozen value; nothing else reads os.environ."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+SERVICES = ("gateway", "orchestrator", "planner", "notifier", "mcp")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class ConfigInvalid(Exception):
+    """The environment lacks a variable or a file, or holds a wrong value; the message is one sentence that names it."""
+
+
+def _required(environ: Mapping[str, str], name: str, what: str) -> str:
+    """The variable's value, or a sentence that names it and says what it holds."""
+    value = environ.get(name, "").strip()
+    if not value:
+        raise ConfigInvalid(f"{name} is not set: it holds {what}.")
+    return value
+
+
+def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    """The variable's value, which is one of `choices`."""
+    value = environ.get(name, "").strip() or default
+    if value not in choices:
+        raise ConfigInvalid(f"{name} is {value!r}; it is one of {', '.join(choices)}.")
+    return value
+
+
+def _address(name: str, value: str) -> str:
+    """The value when it reads host:port."""
+    host, colon, port = value.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) < 65536):
+        raise ConfigInvalid(f"{name} is {value!r}; it is an address such as 127.0.0.1:9101.")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a service is told from outside (docs/reference/environment.md).
+
+    Attributes:
+        service: its name, for example "planner".
+        env: "dev" or "prod".
+        home: the fleet's state folder (HAAS_HOME).
+        listen: host:port of the gRPC server (HAAS_LISTEN).
+        secrets_dir: the service's own folder of keys and certificates, 0700.
+        store_dir: the artifact store's root.
+        peers: host:port by the service's name.
+        log_level: "debug", "info", "warning" or "error".
+        otlp_endpoint: where traces go; empty: nowhere.
+        llm_base_url: an OpenAI-compatible endpoint; empty: the offline engine.
+        llm_api_key: its key, never shown.
+        llm_model: its model.
+    """
+
+    service: str
+    env: str
+    home: Path
+    listen: str
+    secrets_dir: Path
+    store_dir: Path
+    peers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    log_level: str = "info"
+    otlp_endpoint: str = ""
+    llm_base_url: str = ""
+    llm_api_key: str = field(default="", repr=False)
+    llm_model: str = ""
+
+    @classmethod
+    def from_env(cls, service: str, environ: Mapping[str, str] | None = None) -> "Config":
+        """Reads the environment (os.environ unless given).
+
+        Raises:
+            ConfigInvalid: a variable is missing or wrong; the sentence names it.
+        """
+        env = os.environ if environ is None else environ
+        if service not in SERVICES:
+            raise ConfigInvalid(f"{service!r} is no service; the services are {', '.join(SERVICES)}.")
+        home = Path(_required(env, "HAAS_HOME", "the fleet's state folder"))
+        names = {peer: f"HAAS_PEER_{peer.upper()}" for peer in SERVICES}
+        peers = {peer: _address(name, env[name].strip()) for peer, name in names.items() if env.get(name, "").strip()}
+        return cls(
+            service=service,
+            env=_choice(env, "HAAS_ENV", "prod", ("dev", "prod")),
+            home=home,
+            listen=_address("HAAS_LISTEN", _required(env, "HAAS_LISTEN", "host:port of the gRPC server")),
+            secrets_dir=Path(_required(env, "HAAS_SECRETS_DIR", "the folder of the service's keys and certificates")),
+            store_dir=Path(env.get("HAAS_STORE_DIR", "").strip() or home / "store"),
+            peers=MappingProxyType(peers),
+            log_level=_choice(env, "HAAS_LOG_LEVEL", "info", LOG_LEVELS),
+            otlp_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip(),
+            llm_base_url=env.get("HAAS_LLM_BASE_URL", "").strip(),
+            llm_api_key=env.get("HAAS_LLM_API_KEY", "").strip(),
+            llm_model=env.get("HAAS_LLM_MODEL", "").strip(),
+        )
+
+    def secret_path(self, name: str) -> Path:
+        """The file of a secret, for example "tls.pem"; it exists.
+
+        Raises:
+            ConfigInvalid: the service's folder lacks it.
+        """
+        path = self.secrets_dir / name
+        if not path.is_file():
+            raise ConfigInvalid(f"{path} is missing: the {self.service} service needs it.")
+        return path
+
+    def secret_text(self, name: str) -> str:
+        """A secret's text without surrounding space, for example of "database.url"."""
+        return self.secret_path(name).read_text(encoding="utf-8").strip()
+
+    def secret_bytes(self, name: str) -> bytes:
+        """A secret's bytes, for example of "token.pem"."""
+        return self.secret_path(name).read_bytes()
+
+    def peer(self, service: str) -> str:
+        """The address of another service.
+
+        Raises:
+            ConfigInvalid: the environment does not name it.
+        """
+        if service not in self.peers:
+            raise ConfigInvalid(f"HAAS_PEER_{service.upper()} is not set: it holds host:port of the {service} service.")
+        return self.peers[service]
