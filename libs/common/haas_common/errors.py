@@ -4,57 +4,27 @@
     ├── Internal
     │   └── InternalError
     ├── InvalidArgument
-    │   ├── FieldInvalid
-    │   ├── TenantRequired
-    │   ├── ProjectRequired
-    │   ├── GraphCycle
-    │   ├── GraphDangling
-    │   ├── GraphInvalid
-    │   ├── TableRowsBroken
-    │   ├── LanguageUnsupported
-    │   ├── ToolArgumentsInvalid
-    │   └── ProfileInvalid
+    │   └── FieldInvalid, TenantRequired, ProjectRequired, GraphCycle, GraphDangling, GraphInvalid, TableRowsBroken,
+    │       LanguageUnsupported, ToolArgumentsInvalid, ProfileInvalid
     ├── Unauthenticated
-    │   ├── TokenMissing
-    │   ├── TokenInvalid
-    │   └── TokenExpired
+    │   └── TokenMissing, TokenInvalid, TokenExpired
     ├── PermissionDenied
-    │   ├── TenantMismatch
-    │   ├── ProjectNotGranted
-    │   ├── ScopeMissing
-    │   ├── PeerNotAllowed
-    │   ├── ToolNotAllowed
-    │   └── EgressDenied
+    │   └── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ToolNotAllowed, EgressDenied
     ├── NotFound
-    │   ├── ResourceNotFound
-    │   └── ToolUnknown
+    │   └── ResourceNotFound, ToolUnknown
     ├── AlreadyExists
-    │   ├── ResourceExists
-    │   └── RequestIdReused
+    │   └── ResourceExists, RequestIdReused
     ├── Aborted
-    │   ├── StreamVersionConflict
-    │   └── LeaseLost
+    │   └── StreamVersionConflict, LeaseLost
     ├── FailedPrecondition
-    │   ├── PlanStateConflict
-    │   ├── PlanUnreachable
-    │   ├── InputMissing
-    │   ├── ToolFailed
-    │   ├── SandboxUnavailable
-    │   ├── ProfileMissing
-    │   └── SessionEnded
+    │   └── PlanStateConflict, PlanUnreachable, InputMissing, ToolFailed, SandboxUnavailable, ProfileMissing,
+    │       SessionEnded
     ├── DeadlineExceeded
-    │   ├── ToolTimeout
-    │   └── DeadlinePassed
+    │   └── ToolTimeout, DeadlinePassed
     ├── ResourceExhausted
-    │   ├── RateLimited
-    │   ├── Overloaded
-    │   └── PayloadTooLarge
+    │   └── RateLimited, Overloaded, PayloadTooLarge
     ├── Unavailable
-    │   ├── LimiterUnavailable
-    │   ├── DatabaseUnavailable
-    │   ├── ServiceUnavailable
-    │   ├── ModelFailed
-    │   └── Gateway
+    │   └── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, ModelFailed, Gateway
     ├── OutOfRange
     │   └── CursorOutOfRange
     ├── DataLoss
@@ -70,7 +40,6 @@ Every error leaves as google.rpc.Status with an ErrorInfo of domain "haas" (AIP-
 
 import math
 import uuid
-from collections.abc import Iterable
 from typing import ClassVar
 
 import grpc
@@ -82,6 +51,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 #: gRPC puts a limit of 8 KiB on trailers; a sentence longer than this says nothing more.
 MESSAGE_CHARS_MAX = 1000
 METADATA_CHARS_MAX = 500
+#: The class of each reason, for example BY_REASON["RATE_LIMITED"] is RateLimited.
+BY_REASON: dict[str, "type[HaasError]"] = {}
 
 
 class HaasError(Exception):
@@ -96,6 +67,12 @@ class HaasError(Exception):
 
     code: ClassVar[grpc.StatusCode]
     reason: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Enters a class that has a reason into BY_REASON."""
+        super().__init_subclass__()
+        if "reason" in vars(cls):
+            BY_REASON[cls.reason] = cls
 
     def __init__(self, message: str | None = None, **metadata: object) -> None:
         """Keeps the sentence and the metadata (values as strings; None is left out)."""
@@ -497,17 +474,6 @@ class MethodUnknown(Unimplemented):
 
     reason = "METHOD_UNKNOWN"
 
-
-def _leaves(base: type[HaasError]) -> Iterable[type[HaasError]]:
-    """The classes below `base` that have a reason."""
-    for child in base.__subclasses__():
-        if "reason" in vars(child):
-            yield child
-        yield from _leaves(child)
-
-
-#: The class of each reason, for example BY_REASON["RATE_LIMITED"] is RateLimited.
-BY_REASON: dict[str, type[HaasError]] = {cls.reason: cls for cls in _leaves(HaasError)}
 
 #: For peers that answer without details: gRPC's own library, an Envoy, a dead socket.
 _BY_CODE: dict[grpc.StatusCode, type[HaasError]] = {
