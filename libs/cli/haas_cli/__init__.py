@@ -1,0 +1,1 @@
+"""The `haas` command and the supervisor of the embedded fleet."""
