@@ -1,0 +1,218 @@
+"""The two doors, and the connections behind them."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import os
+import pathlib
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+
+from haas_common import deadlines, errors, sockets
+from haas_common.db import lint
+from haas_common.db.queries import Query
+from haas_common.db.translate import translate
+
+DEFAULT_TIMEOUT_S = 10.0
+# A signed context outlives its transaction's own limit by this much, and no more.
+_CONTEXT_SLACK_S = 30
+# The socket is cut this long after the deadline: a black-holed connection held `asyncio.timeout(1)` for 11 s.
+_CUT_AFTER_S = 0.25
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Scope:
+    """A tenant and one of its projects. Either may be "*" for what belongs to all of them (plan §1)."""
+
+    tenant_id: str
+    project_id: str
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}/{self.project_id}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lease:
+    """What a shard's writer or a relay holds: the row's name and the epoch it was taken at."""
+
+    name: str
+    epoch: int
+
+
+class Tx:
+    """An open transaction. Runs named queries only."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]]) -> None:
+        self._connection = connection
+
+    async def all(self, query: Query, **params: Any) -> list[dict[str, Any]]:
+        """Runs a query, returns its rows."""
+        cursor = await self._connection.execute(query.sql.encode(), params)
+        return await cursor.fetchall()
+
+    async def maybe(self, query: Query, **params: Any) -> dict[str, Any] | None:
+        """Runs a query, returns its first row or None."""
+        cursor = await self._connection.execute(query.sql.encode(), params)
+        return await cursor.fetchone()
+
+    async def one(self, query: Query, **params: Any) -> dict[str, Any]:
+        """Runs a query that always gives a row. Raises LookupError otherwise (a fault of ours)."""
+        row = await self.maybe(query, **params)
+        if row is None:
+            raise LookupError(f"query {query.name} gave no row")
+        return row
+
+    async def run(self, query: Query, **params: Any) -> int:
+        """Runs a query, returns how many rows it touched."""
+        cursor = await self._connection.execute(query.sql.encode(), params)
+        return cursor.rowcount
+
+
+class Database:
+    """The pool of a service, and its doors."""
+
+    def __init__(self, url: str, context_key: bytes, application: str, *, pool_max: int = 6) -> None:
+        self._key = context_key
+        self.conninfo = connection_parameters(url, application)
+        self._pool = psycopg_pool.AsyncConnectionPool(
+            kwargs={**self.conninfo, "autocommit": True, "row_factory": dict_row},
+            min_size=1,
+            max_size=pool_max,
+            max_waiting=256,
+            timeout=5,
+            reconnect_timeout=60,
+            open=False,
+        )
+
+    @classmethod
+    async def open(cls, url: str, context_key: bytes, application: str, *, pool_max: int = 6) -> "Database":
+        """Opens the pool and refuses to go on where the catalogue breaks a rule of isolation (design 8).
+
+        Raises DatabaseUnavailable, or haas_common.db.lint.CatalogueError.
+        """
+        database = cls(url, context_key, application, pool_max=pool_max)
+        try:
+            await database._pool.open(wait=True, timeout=15)
+            async with database._pool.connection() as connection:
+                await lint.check(connection)
+        except psycopg_pool.PoolTimeout as error:
+            await database.close()
+            raise errors.DatabaseUnavailable("The database cannot be reached.") from error
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Closes every connection; what is under way has two seconds."""
+        await self._pool.close(timeout=2)
+
+    def tenant_tx(
+        self, scope: Scope, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> contextlib.AbstractAsyncContextManager[Tx]:
+        """Opens a transaction that sees one tenant and project. Commits at the end, rolls back on any exception.
+
+        Raises DatabaseUnavailable, DeadlinePassed, Overloaded, and what haas_common.db.translate says.
+        """
+        return self._tx("", [scope], timeout_s)
+
+    def batch_tx(
+        self, lease: Lease, scopes: Iterable[Scope], *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> contextlib.AbstractAsyncContextManager[Tx]:
+        """Opens a transaction over several tenants and projects, for the holder of a lease."""
+        return self._tx(lease.name, sorted(set(scopes)), timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def _tx(self, lease: str, scopes: Sequence[Scope], timeout_s: float) -> AsyncIterator[Tx]:
+        left_s = deadlines.remaining_s(timeout_s)
+        if left_s <= 0:
+            raise errors.DeadlinePassed("The deadline passed before the work began.")
+        connection = await self._begin(lease, scopes, left_s)
+        cut = asyncio.get_running_loop().call_later(left_s + _CUT_AFTER_S, _cut, connection)
+        try:
+            yield Tx(connection)
+            await connection.execute(b"COMMIT")
+        except BaseException as error:
+            await _roll_back(connection)
+            translated = translate(error) if isinstance(error, Exception) else error
+            if translated is error:
+                raise
+            raise translated from error
+        finally:
+            cut.cancel()
+            await self._pool.putconn(connection)
+
+    async def _begin(self, lease: str, scopes: Sequence[Scope], left_s: float) -> psycopg.AsyncConnection[dict[str, Any]]:
+        """Takes a connection and begins. One that died in the pool (a restart) is replaced: nothing ran on it yet."""
+        give_up = time.monotonic() + left_s
+        while True:
+            try:
+                connection = await self._pool.getconn(timeout=max(0.01, give_up - time.monotonic()))
+            except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as error:
+                if self._pool.get_stats().get("pool_size", 0) == 0 or isinstance(error, psycopg_pool.PoolTimeout):
+                    raise errors.DatabaseUnavailable("The database gave no connection in time.") from error
+                raise translate(error) from error
+            try:
+                context = self._signed(connection.pgconn.backend_pid, lease, scopes, left_s)
+                limit_ms = str(int(left_s * 1000) + 1)
+                async with connection.pipeline():
+                    await connection.execute(b"BEGIN")
+                    await connection.execute(
+                        b"SELECT set_config('haas.ctx', %s, true), set_config('statement_timeout', %s, true)",
+                        (context, limit_ms),
+                    )
+                return connection
+            except psycopg.OperationalError as error:
+                await self._pool.putconn(connection)
+                await self._pool.check()
+                if time.monotonic() >= give_up:
+                    raise translate(error) from error
+            except BaseException:
+                await _roll_back(connection)
+                await self._pool.putconn(connection)
+                raise
+
+    def _signed(self, backend_pid: int, lease: str, scopes: Sequence[Scope], left_s: float) -> str:
+        """Signs the context that the policies check: this connection, until shortly after the deadline."""
+        expires = int(time.time() + left_s + _CONTEXT_SLACK_S)
+        facts = "|".join([str(backend_pid), str(expires), lease, *map(str, scopes)])
+        return hmac.new(self._key, facts.encode(), hashlib.sha256).hexdigest() + "|" + facts
+
+
+def connection_parameters(url: str, application: str) -> dict[str, Any]:
+    """Returns what to connect with; a socket's folder may lie deeper than the 107 bytes that a socket's path can have."""
+    parameters: dict[str, Any] = dict(conninfo_to_dict(url))
+    host = str(parameters.get("host", ""))
+    if host.startswith("/"):
+        parameters["host"] = sockets.short_path(pathlib.Path(host))
+    parameters["application_name"] = application
+    parameters["connect_timeout"] = 3
+    parameters["options"] = "-c search_path=haas,public -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
+    return parameters
+
+
+def _cut(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Shuts a connection's socket: whatever waits on it fails now."""
+    if connection.closed:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as handle, contextlib.suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)
+
+
+async def _roll_back(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Ends the transaction; a connection that cannot is closed, and the pool replaces it."""
+    if connection.closed:
+        return
+    try:
+        await connection.execute(b"ROLLBACK")
+    except psycopg.Error:
+        await connection.close()
