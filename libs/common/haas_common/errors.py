@@ -1,8 +1,7 @@
 """Errors: one class per reason of haas/common/v1/error_reason.proto, grouped by the gRPC status that they travel as.
 
     HaasError
-    ├── Internal
-    │   └── InternalError
+    ├── InternalError
     ├── InvalidArgument
     │   └── FieldInvalid, TenantRequired, ProjectRequired, GraphCycle, GraphDangling, GraphInvalid, TableRowsBroken,
     │       LanguageUnsupported, ToolArgumentsInvalid, ProfileInvalid
@@ -25,14 +24,10 @@
     │   └── RateLimited, Overloaded, PayloadTooLarge
     ├── Unavailable
     │   └── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, ModelFailed, Gateway
-    ├── OutOfRange
-    │   └── CursorOutOfRange
-    ├── DataLoss
-    │   └── HashMismatch
-    ├── Cancelled
-    │   └── CallCancelled
-    └── Unimplemented
-        └── MethodUnknown
+    ├── CursorOutOfRange
+    ├── HashMismatch
+    ├── CallCancelled
+    └── MethodUnknown
 
 Every error leaves as google.rpc.Status with an ErrorInfo of domain "haas" (AIP-193), over gRPC and REST alike, and
 `from_rpc` rebuilds the same class on the other side. A house test compares this file with the proto.
@@ -98,15 +93,10 @@ class HaasError(Exception):
         return status
 
 
-class Internal(HaasError):
-    """Errors that travel as INTERNAL; raise one of its subclasses."""
-
-    code = grpc.StatusCode.INTERNAL
-
-
-class InternalError(Internal):
+class InternalError(HaasError):
     """A fault of ours; quote the error_id to the operator."""
 
+    code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL_ERROR"
 
     def __init__(self, message: str | None = None, **metadata: object) -> None:
@@ -427,51 +417,31 @@ class Gateway(Unavailable):
     reason = "GATEWAY"
 
 
-class OutOfRange(HaasError):
-    """Errors that travel as OUT_OF_RANGE; raise one of its subclasses."""
-
-    code = grpc.StatusCode.OUT_OF_RANGE
-
-
-class CursorOutOfRange(OutOfRange):
+class CursorOutOfRange(HaasError):
     """The cursor lies beyond what is kept."""
 
+    code = grpc.StatusCode.OUT_OF_RANGE
     reason = "CURSOR_OUT_OF_RANGE"
 
 
-class DataLoss(HaasError):
-    """Errors that travel as DATA_LOSS; raise one of its subclasses."""
-
-    code = grpc.StatusCode.DATA_LOSS
-
-
-class HashMismatch(DataLoss):
+class HashMismatch(HaasError):
     """Stored bytes no longer match their hash."""
 
+    code = grpc.StatusCode.DATA_LOSS
     reason = "HASH_MISMATCH"
 
 
-class Cancelled(HaasError):
-    """Errors that travel as CANCELLED; raise one of its subclasses."""
-
-    code = grpc.StatusCode.CANCELLED
-
-
-class CallCancelled(Cancelled):
+class CallCancelled(HaasError):
     """The caller gave up."""
 
+    code = grpc.StatusCode.CANCELLED
     reason = "CALL_CANCELLED"
 
 
-class Unimplemented(HaasError):
-    """Errors that travel as UNIMPLEMENTED; raise one of its subclasses."""
-
-    code = grpc.StatusCode.UNIMPLEMENTED
-
-
-class MethodUnknown(Unimplemented):
+class MethodUnknown(HaasError):
     """There is no such method."""
 
+    code = grpc.StatusCode.UNIMPLEMENTED
     reason = "METHOD_UNKNOWN"
 
 
