@@ -42,8 +42,8 @@ def main(arguments: list[str]) -> None:
         os.setuid(uid)
     except OSError as error:
         sys.stderr.write(
-            f"PostgreSQL does not run as root, and this system does not allow handing it to user id {uid} inside private"
-            f" mounts ({error.strerror}): run haas as an ordinary user, or keep the checkout where every user may enter.\n"
+            f"PostgreSQL does not run as root, and this system does not let user id {uid} run it inside private mounts"
+            f" ({error.strerror}): run haas as an ordinary user, or move the checkout to where every user may enter.\n"
         )
         sys.exit(REFUSED)
     # After the change of user, which clears it.

@@ -92,7 +92,8 @@ class Postgres:
 
     def dsn(self, database: str = "postgres") -> str:
         """Returns the superuser's DSN; the host is the true path, see `haas_common.sockets.short_url`."""
-        return f"postgresql://{SUPERUSER}:{quote(self.password())}@/{database}?host={quote(str(self.data), safe='')}&port={PORT}"
+        host = quote(str(self.data), safe="")
+        return f"postgresql://{SUPERUSER}:{quote(self.password())}@/{database}?host={host}&port={PORT}"
 
     def initialise(self) -> bool:
         """Makes the data directory unless it is there; an interrupted run leaves nothing that looks finished.
