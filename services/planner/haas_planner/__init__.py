@@ -1,0 +1,1 @@
+"""The DAG engine: plans as data, shards, leaders, specialists."""
