@@ -1,0 +1,55 @@
+# Verbs only: what each does is in scripts/ and in the `haas` command.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test down up bench gen check lint fmt
+MAKEFLAGS += --no-print-directory
+
+PYTHON := $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,$(shell command -v $(name) 2>/dev/null)))
+RUN := .venv/bin/python
+HAAS := .venv/bin/haas
+JOBS ?= 2
+
+ifeq ($(PYTHON),)
+bootstrap = @echo 'set-up: Python 3.11 or newer is missing: apt-get install python3 python3-venv' >&2; exit 1;
+else
+bootstrap = @$(PYTHON) scripts/bootstrap.py
+endif
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: ## Make .venv with everything the fleet needs
+	$(bootstrap) server
+
+demo: setup ## Start the fleet and run the main job on real input
+	@$(HAAS) demo
+
+up: setup ## Start the fleet in the background
+	@$(HAAS) up --detach
+
+down: ## Stop the fleet
+	@if [ -x $(HAAS) ]; then $(HAAS) down; fi
+
+test: ## Set up and run every test
+	$(bootstrap) dev
+	@$(RUN) -m pytest -q -n $(JOBS)
+
+bench: ## Measure the figures of the README
+	$(bootstrap) dev
+	@$(RUN) -m tests.load
+
+gen: ## Generate the code that proto/ describes
+	$(bootstrap) dev
+	@$(RUN) scripts/generate.py
+
+lint: ## Check style
+	$(bootstrap) dev
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+check: lint ## Check style and the house's rules
+	@$(RUN) -m pytest -q -n $(JOBS) tests/house
+
+fmt: ## Put the code into the house's style
+	$(bootstrap) dev
+	@$(RUN) -m ruff check --fix-only --quiet .
+	@$(RUN) -m ruff format --quiet .
