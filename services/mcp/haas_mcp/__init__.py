@@ -1,0 +1,1 @@
+"""The MCP service: tools behind one policy."""
