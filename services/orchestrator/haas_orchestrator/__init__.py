@@ -1,0 +1,1 @@
+"""The orchestrator: intents, briefs, plan commands, artifacts."""
