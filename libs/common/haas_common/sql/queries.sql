@@ -29,12 +29,12 @@ SELECT version, payload, recorded_at
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s
  ORDER BY version;
 
--- take_lease --
--- Takes or renews a lease by the database's clock: ours, or one that ended. A new owner starts a new epoch.
+-- take_leases --
+-- Takes or renews leases by the database's clock: ours, or ones that ended. A new holder starts a new epoch.
 UPDATE leases
    SET owner = %(owner)s, expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s),
-       epoch = CASE WHEN owner = %(owner)s AND expires_at > clock_timestamp() THEN epoch ELSE epoch + 1 END
- WHERE name = %(name)s AND (owner = %(owner)s OR expires_at < clock_timestamp())
+       epoch = CASE WHEN owner = %(owner)s AND expires_at > clock_timestamp() AND NOT %(fresh)s THEN epoch ELSE epoch + 1 END
+ WHERE name = ANY (%(names)s) AND (owner = %(owner)s OR expires_at < clock_timestamp())
 RETURNING name, epoch;
 
 -- drop_lease --

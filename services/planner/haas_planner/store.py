@@ -1,0 +1,206 @@
+"""What the planner reads and writes, a named query each."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from haas_common.db import Lease, Scope, Tx, load_queries
+from haas_common.eventstore import NewEvent, Recorded, append
+from haas_common.ids import shard_of
+from haas_planner.domain import Event, Plan, apply
+from haas_planner.graph import order_key
+
+SQL = load_queries("haas_planner")
+_PAGE = 2000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """A command to a plan, as it waits in its row."""
+
+    scope: Scope
+    plan_id: str
+    request_id: str
+    kind: str
+    body: Mapping[str, Any]
+    actor: str
+    trace_id: str
+
+
+def stream_of(plan_id: str) -> str:
+    """Returns the stream of a plan's events."""
+    return f"plan/{plan_id}"
+
+
+async def add_command(tx: Tx, command: Command, fingerprint: str) -> None:
+    """Keeps a command; the same request again changes nothing."""
+    await tx.run(
+        SQL.add_command,
+        **_key(command.scope, command.plan_id),
+        request_id=command.request_id,
+        shard=shard_of(command.scope.tenant_id, command.scope.project_id, command.plan_id),
+        kind=command.kind,
+        fingerprint=fingerprint,
+        body=json.dumps(command.body, ensure_ascii=False),
+        actor=command.actor,
+        trace_id=command.trace_id,
+    )
+
+
+async def get_command(tx: Tx, scope: Scope, plan_id: str, request_id: str) -> tuple[str, Mapping[str, Any] | None]:
+    """Returns a command's fingerprint and, once decided, its result."""
+    row = await tx.one(SQL.get_command, **_key(scope, plan_id), request_id=request_id)
+    return f"{row['kind']}:{row['fingerprint']}", row["result"]
+
+
+async def pending_count(tx: Tx, shard: int, limit: int) -> int:
+    """Returns how many commands wait in a shard (as far as the context sees them), counted up to `limit`."""
+    return int((await tx.one(SQL.pending_count, shard=shard, limit=limit))["n"])
+
+
+async def pending_commands(tx: Tx, shard: int, limit: int) -> list[Command]:
+    """Returns what a shard's owner has to decide."""
+    rows = await tx.all(SQL.pending_commands, shard=shard, limit=limit)
+    return [
+        Command(
+            Scope(r["tenant_id"], r["project_id"]), r["plan_id"], r["request_id"], r["kind"], r["body"], r["actor"],
+            r["trace_id"],
+        )
+        for r in rows
+    ]  # fmt: skip
+
+
+async def decide_commands(tx: Tx, decided: Sequence[tuple[Command, Mapping[str, Any]]]) -> None:
+    """Answers commands."""
+    rows = [{**_key(c.scope, c.plan_id), "request_id": c.request_id, "result": result} for c, result in decided]
+    await tx.run(SQL.decide_commands, rows=json.dumps(rows, ensure_ascii=False))
+
+
+async def running_plans(tx: Tx, shard: int) -> list[tuple[Scope, str]]:
+    """Returns the plans that are under way in a shard."""
+    rows = await tx.all(SQL.running_plans, shard=shard)
+    return [(Scope(r["tenant_id"], r["project_id"]), r["plan_id"]) for r in rows]
+
+
+async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> Plan:
+    """Folds a plan's stream; a plan that is not there comes back empty (`state` is "")."""
+    plan = Plan(scope.tenant_id, scope.project_id, plan_id)
+    while True:
+        rows = await tx.all(
+            SQL.plan_events, **_scope(scope), stream=stream_of(plan_id), after=plan.version, limit=_PAGE
+        )
+        for row in rows:
+            apply(plan, Event(row["event_type"], row["payload"], row["task_id"], row["actor"]))
+        if len(rows) < _PAGE:
+            return plan
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A plan as it stands after events that are not yet in the log, and those events."""
+
+    plan: Plan
+    base: int
+    events: Sequence[Event]
+    causation_id: str = ""
+    trace_id: str = ""
+
+
+async def save(tx: Tx, lease: Lease, changes: Sequence[Change]) -> None:
+    """Appends the events of many plans in one statement and brings their read models along.
+
+    Raises LeaseLost, StreamVersionConflict.
+    """
+    flat = [event for change in changes for event in _new_events(change)]
+    recorded = iter(await append(tx, flat, lease))
+    plans: dict[tuple[str, str, str], dict[str, Any]] = {}
+    tasks: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    edges: list[dict[str, Any]] = []
+    for change in changes:
+        key = (change.plan.tenant_id, change.plan.project_id, change.plan.plan_id)
+        for event in change.events:
+            place = next(recorded)
+            if event.task_id:
+                tasks[(*key, event.task_id)] = _task_row(change.plan, event.task_id, place)
+            if event.type == "TaskPlanned":
+                edges.extend(_edge_rows(change.plan, event.task_id))
+            plans[key] = _plan_row(change.plan, place)
+    await tx.run(SQL.project_plans, rows=_json(plans.values()))
+    if tasks:
+        await tx.run(SQL.project_tasks, rows=_json(tasks.values()))
+    if edges:
+        await tx.run(SQL.project_edges, rows=_json(edges))
+
+
+def _new_events(change: Change) -> list[NewEvent]:
+    plan = change.plan
+    scope = Scope(plan.tenant_id, plan.project_id)
+    return [
+        NewEvent(
+            scope, stream_of(plan.plan_id), event.type, event.payload, event.actor, plan_id=plan.plan_id,
+            task_id=event.task_id, expected_version=change.base if number == 0 else None,
+            causation_id=change.causation_id, trace_id=change.trace_id,
+        )
+        for number, event in enumerate(change.events)
+    ]  # fmt: skip
+
+
+def _plan_row(plan: Plan, place: Recorded) -> dict[str, Any]:
+    return {
+        **_key(Scope(plan.tenant_id, plan.project_id), plan.plan_id),
+        "shard": shard_of(plan.tenant_id, plan.project_id, plan.plan_id),
+        "state": plan.state,
+        "objective": plan.objective,
+        "intent": plan.intent,
+        "language": plan.language,
+        "brief_artifact_id": plan.brief_artifact_id,
+        "profile_id": plan.profile_id,
+        "profile_version": plan.profile_version,
+        "revision": plan.revision,
+        "tasks_total": len(plan.tasks),
+        "tasks_by_state": plan.counts(),
+        "failure": plan.failure,
+        "last_seq": place.seq,
+        "at": place.recorded_at.isoformat(),
+    }
+
+
+def _task_row(plan: Plan, task_id: str, place: Recorded) -> dict[str, Any]:
+    run = plan.tasks[task_id]
+    return {
+        **_key(Scope(plan.tenant_id, plan.project_id), plan.plan_id),
+        "task_id": task_id,
+        "status": run.state,
+        "kind": run.task.kind,
+        "skill": run.task.skill,
+        "title": run.task.title,
+        "owner_agent_id": run.task.owner_agent_id,
+        "attempt": run.attempt,
+        "artifact_ids": list(run.outputs.values()),
+        "failure": run.failure,
+        "order_key": order_key(task_id),
+        "at": place.recorded_at.isoformat(),
+    }
+
+
+def _edge_rows(plan: Plan, task_id: str) -> list[dict[str, Any]]:
+    """The edges of the data, and for a task of a sub-plan the one to its leader."""
+    run = plan.tasks[task_id]
+    whole = _key(Scope(plan.tenant_id, plan.project_id), plan.plan_id)
+    pairs = [(upstream, task_id) for upstream in run.task.depends_on()]
+    if run.parent:
+        pairs.append((task_id, run.parent))
+    return [{**whole, "from_task": a, "to_task": b} for a, b in pairs]
+
+
+def _scope(scope: Scope) -> dict[str, str]:
+    return {"tenant_id": scope.tenant_id, "project_id": scope.project_id}
+
+
+def _key(scope: Scope, plan_id: str) -> dict[str, str]:
+    return {**_scope(scope), "plan_id": plan_id}
+
+
+def _json(rows: Iterable[Mapping[str, Any]]) -> str:
+    return json.dumps(list(rows), ensure_ascii=False)
