@@ -6,7 +6,6 @@ There is no TLS in the wheel, so the server listens on a unix socket in its 0700
 
 import importlib.util
 import os
-import secrets
 import select
 import shutil
 import signal
@@ -17,6 +16,7 @@ from urllib.parse import quote
 
 from haas_cli.errors import FleetError
 from haas_cli.fleet import confine
+from haas_cli.fleet.home import kept_password
 from haas_cli.fleet.process import Command, Identity, reaches, spawn, unprivileged
 
 SUPERUSER = "postgres"
@@ -80,15 +80,7 @@ class Postgres:
 
     def password(self) -> str:
         """Returns the superuser's password; makes it when there is none."""
-        try:
-            return self.password_file.read_text().strip()
-        except FileNotFoundError:
-            self.password_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        password = secrets.token_urlsafe(24)
-        descriptor = os.open(self.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(password)
-        return password
+        return kept_password(self.password_file)
 
     def dsn(self, database: str = "postgres") -> str:
         """Returns the superuser's DSN; the host is the true path, see `haas_common.sockets.short_url`."""
@@ -143,7 +135,7 @@ class Postgres:
             stop_signal=signal.SIGINT,
         )
 
-    def await_quiet(self, timeout_s: float = 30.0) -> None:
+    def await_quiet(self, timeout_s: float = 10.0) -> None:
         """Waits until no process of an earlier server works in the data directory.
 
         PostgreSQL refuses to start while the pid in `postmaster.pid` exists, and a killed postmaster's children need a

@@ -6,12 +6,12 @@ Valkey only speeds things up (buckets, wake-ups, caches); everything in it can b
 import hashlib
 import importlib.util
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from haas_cli.errors import FleetError
+from haas_cli.fleet.home import kept_password
 from haas_cli.fleet.process import Command
 
 APP_USER = "haas"
@@ -44,15 +44,7 @@ class Valkey:
 
     def password(self) -> str:
         """Returns the app user's password; makes it when there is none."""
-        try:
-            return self.password_file.read_text().strip()
-        except FileNotFoundError:
-            self.password_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        password = secrets.token_urlsafe(24)
-        descriptor = os.open(self.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(password)
-        return password
+        return kept_password(self.password_file)
 
     def url(self, database: int = 0) -> str:
         """Returns the app user's URL; its path is the true one, see `haas_common.sockets.short_url`."""

@@ -1,0 +1,1 @@
+"""A module per subcommand; each has a click command named `command`."""

@@ -1,0 +1,119 @@
+"""`haas up`: starts the fleet, in the foreground or detached."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import click
+
+from haas_cli.errors import Exit, FleetError
+from haas_cli.fleet.home import Home
+from haas_cli.fleet.parts import choose_ports, fleet
+from haas_cli.fleet.state import PartState, read
+from haas_cli.fleet.supervisor import Reporter, supervise
+
+
+@click.command()
+@click.option("--detach", is_flag=True, help="Return when every part is ready; the fleet runs on.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(detach: bool, as_json: bool) -> int:
+    """Start the fleet: PostgreSQL, Valkey, Envoy and the services.
+
+    The port of the edge is HAAS_EDGE_PORT (8443); HAAS_DATABASE_URL names another PostgreSQL (an administrator's
+    URL); HAAS_HOME is where the state lies.
+    """
+    home = Home.from_env()
+    return start_detached(home, _printer(as_json)) if detach else _foreground(home, _printer(as_json))
+
+
+def start_detached(home: Home, hear: Callable[[dict[str, object]], None]) -> int:
+    """Starts a supervisor in the background and returns when every part is ready.
+
+    Args:
+        home: The state folder.
+        hear: Gets each event, see `run_supervisor`.
+
+    Raises:
+        FleetError: A part did not start.
+    """
+    home.make()
+    with (home.log / "supervisor.log").open("ab") as log:
+        # A session of its own: neither the terminal's Ctrl-C nor its closing reaches the fleet.
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "haas_cli.fleet.background"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=log, env={**os.environ, "HAAS_HOME": str(home.root)}, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "failed":
+                process.wait()
+                raise FleetError(event["message"], reason=event["reason"])
+            hear(event)
+            if event["event"] == "ready":
+                # It outlives this command by design.
+                process.returncode = 0
+                return int(Exit.OK)
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        raise
+    finally:
+        process.stdout.close()
+    raise FleetError(f"The supervisor ended with status {process.wait()}: see {home.log}/supervisor.log.")
+
+
+def _foreground(home: Home, hear: Callable[[dict[str, object]], None]) -> int:
+    run_supervisor(home, hear)
+    return int(Exit.OK)
+
+
+def run_supervisor(home: Home, tell: Callable[[dict[str, object]], None]) -> None:
+    """Runs the fleet in this process until it is asked to stop.
+
+    Args:
+        home: The state folder.
+        tell: Gets {"event": "part", "name", "state", "start_s", …} at each change and one {"event": "ready", …}.
+
+    Raises:
+        FleetError: A part did not start, or another fleet holds the home.
+    """
+    home.make()
+    ports = choose_ports()
+    supervise(home, fleet(home, ports), ports.edge, _reporter(tell), lambda: tell(_ready_event(home)))
+
+
+def _reporter(tell: Callable[[dict[str, object]], None]) -> Reporter:
+    def report(name: str, part: PartState) -> None:
+        tell({
+            "event": "part", "name": name, "state": part.state, "pid": part.pid, "start_s": part.start_s,
+            "restarts": part.restarts,
+        })  # fmt: skip
+
+    return report
+
+
+def _ready_event(home: Home) -> dict[str, object]:
+    found = read(home)
+    starts = {name: part.start_s for name, part in found.parts.items()}
+    return {"event": "ready", "start_s": found.start_s, "parts": starts, "url": f"https://127.0.0.1:{found.edge_port}"}
+
+
+def _printer(as_json: bool) -> Callable[[dict[str, object]], None]:
+    def as_lines(event: dict[str, object]) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            if as_json:
+                click.echo(json.dumps(event))
+            elif event["event"] == "ready":
+                click.echo(f"ready in {event['start_s']} s at {event['url']}")
+            elif event["state"] in ("ready", "done"):
+                click.echo(f"  {event['name']!s:<14} {event['state']!s:<6} {event['start_s']:>6} s")
+            elif event["state"] in ("restarting", "stopped"):
+                click.echo(f"  {event['name']!s:<14} {event['state']}")
+
+    return as_lines

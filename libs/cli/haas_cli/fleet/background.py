@@ -1,0 +1,38 @@
+"""The supervisor of `haas up --detach`: tells its starter one JSON event a line, then goes on in silence."""
+
+import json
+import os
+import sys
+
+from haas_cli.commands.up import run_supervisor
+from haas_cli.errors import CliError
+from haas_cli.fleet.home import Home
+
+
+def _tell(event: dict[str, object]) -> None:
+    try:
+        print(json.dumps(event), flush=True)
+    except BrokenPipeError:
+        _fall_silent()
+    if event["event"] == "ready":
+        _fall_silent()
+
+
+def _fall_silent() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def main() -> int:
+    """Runs the fleet until SIGTERM; returns the exit status."""
+    try:
+        run_supervisor(Home.from_env(), _tell)
+    except CliError as error:
+        _tell({"event": "failed", "reason": error.reason, "message": error.message})
+        return int(error.exit_status)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

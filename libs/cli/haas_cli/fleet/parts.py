@@ -1,0 +1,199 @@
+"""What the fleet is made of, as data for the supervisor."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from haas_cli.errors import FleetError
+from haas_cli.fleet import envoy, postgres, valkey
+from haas_cli.fleet.home import Home
+from haas_cli.fleet.postgres import Postgres
+from haas_cli.fleet.process import Command
+from haas_cli.fleet.valkey import Valkey
+
+SERVICES = ("gateway", "orchestrator", "planner", "notifier", "mcp")
+# What services and steps may know of the caller's environment; HAAS_DATABASE_URL (an administrator's) is for the
+# migration only.
+_PASSED = (
+    "HOME", "LANG", "LC_ALL", "PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "http_proxy", "https_proxy", "no_proxy", "HAAS_LOG_LEVEL", "HAAS_LLM_BASE_URL", "HAAS_LLM_API_KEY",
+    "HAAS_LLM_MODEL",
+)  # fmt: skip
+# What haas_common.server logs once it answers; a service whose log level hides it announces itself all the same.
+_SERVES = b" serves on port "
+_PASSED_PREFIXES = ("OTEL_", "GRPC_")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A process of the fleet.
+
+    Attributes:
+        name: As `haas status` shows it.
+        command: Builds the command, anew at each start.
+        after: The parts that must be ready before this one starts; it stops before them.
+        once: A step that has done its work when it ends with status 0; not restarted.
+        ready_line: Output that says it is ready; empty: it announces itself by NOTIFY_SOCKET (steps: by ending).
+        before_start: Runs before each start, in a moment.
+        port: Where it listens, if on a port.
+        start_s: How long a start may take.
+        stop_s: How long a clean stop may take.
+    """
+
+    name: str
+    command: Callable[[], Command]
+    after: tuple[str, ...] = ()
+    once: bool = False
+    ready_line: bytes = b""
+    before_start: Callable[[], object] | None = None
+    port: int | None = None
+    start_s: float = 30.0
+    stop_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The loopback ports of one run.
+
+    Attributes:
+        edge: Envoy's public port.
+        services: The services' gRPC ports, by name.
+        mcp_http: Where the MCP service speaks HTTP.
+    """
+
+    edge: int
+    services: Mapping[str, int] = field(default_factory=dict)
+    mcp_http: int = 0
+
+
+def choose_ports(environ: Mapping[str, str] | None = None) -> Ports:
+    """Picks free loopback ports; the edge's comes from HAAS_EDGE_PORT.
+
+    Raises:
+        FleetError: HAAS_EDGE_PORT is no port, or somebody listens there.
+    """
+    text = (os.environ if environ is None else environ).get("HAAS_EDGE_PORT", "").strip() or str(envoy.EDGE_PORT)
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise FleetError(f"HAAS_EDGE_PORT is {text!r}: it is a port number between 1 and 65535.")
+    edge = int(text)
+    try:
+        with socket.socket() as probe:
+            # As Envoy binds: a port that only lingers after an earlier run is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", edge))
+    except PermissionError as error:
+        raise FleetError(f"Port {edge} needs root: choose another one, such as HAAS_EDGE_PORT=8443.") from error
+    except OSError as error:
+        other = edge + 1000 if edge + 1000 < 65536 else envoy.EDGE_PORT
+        raise FleetError(
+            f"Port {edge} is taken: stop what listens there, or choose another one, such as HAAS_EDGE_PORT={other}.",
+            reason="PORT_TAKEN",
+        ) from error
+    # All held open until the last is known, so that none is given twice.
+    sockets = [socket.socket() for _ in range(len(SERVICES) + 1)]
+    try:
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        numbers = [held.getsockname()[1] for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()
+    return Ports(edge, dict(zip(SERVICES, numbers[:-1], strict=True)), numbers[-1])
+
+
+def fleet(home: Home, ports: Ports, environ: Mapping[str, str] | None = None) -> list[Part]:
+    """Returns the parts of the embedded fleet, in the order of their start.
+
+    Args:
+        home: The state folder.
+        ports: From `choose_ports`.
+        environ: The caller's environment.
+    """
+    environ = os.environ if environ is None else environ
+    external = bool(environ.get("HAAS_DATABASE_URL", "").strip())
+    database, cache = embedded_postgres(home), embedded_valkey(home)
+    parts = [_step(home, ports, environ, "secrets")]
+    if not external:
+        parts += [
+            _step(home, ports, environ, "database"),
+            Part(
+                "postgres", database.command, after=("database",), ready_line=postgres.READY_LINE,
+                # A killed server's recovery replays at most max_wal_size.
+                before_start=database.await_quiet, start_s=120.0, stop_s=20.0,
+            ),
+        ]  # fmt: skip
+    parts += [
+        Part("valkey", cache.command, ready_line=valkey.READY_LINE, before_start=cache.configure),
+        _step(home, ports, environ, "migrate", after=("secrets",) if external else ("secrets", "postgres")),
+        _step(home, ports, environ, "edge", after=("secrets",)),
+    ]
+    parts += [_service(home, ports, environ, name) for name in SERVICES]
+    edge = envoy.Envoy(home, ports.edge)
+    parts.append(
+        # After the services: its first round of health checks then passes, and it stops before them.
+        Part("envoy", edge.command, after=("edge", *SERVICES), ready_line=envoy.READY_LINE, port=ports.edge),
+    )
+    return parts
+
+
+def embedded_postgres(home: Home) -> Postgres:
+    """Returns the home's PostgreSQL."""
+    return Postgres(home.root / "postgres", home.secrets / "postgres" / "superuser.password")
+
+
+def embedded_valkey(home: Home) -> Valkey:
+    """Returns the home's Valkey."""
+    return Valkey(home.root / "valkey", home.secrets / "valkey" / "app.password")
+
+
+def service_environment(home: Home, ports: Ports, environ: Mapping[str, str], name: str) -> dict[str, str]:
+    """Returns the whole environment of a service."""
+    found = {
+        key: value for key, value in environ.items() if key in _PASSED or key.startswith(_PASSED_PREFIXES)
+    }  # fmt: skip
+    found |= {
+        "HAAS_ENV": environ.get("HAAS_ENV", "").strip() or "dev",
+        "HAAS_HOME": str(home.root),
+        "HAAS_LISTEN": f"127.0.0.1:{ports.services[name]}",
+        "HAAS_SECRETS_DIR": str(home.secrets / name),
+        "HAAS_STORE_DIR": str(home.store),
+        # glibc's default of eight arenas per core costs each service several MiB.
+        "MALLOC_ARENA_MAX": "2",
+        "PYTHONUNBUFFERED": "1",
+    }
+    found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}
+    if name == "mcp":
+        found["HAAS_HTTP_LISTEN"] = f"127.0.0.1:{ports.mcp_http}"
+    return found
+
+
+def _service(home: Home, ports: Ports, environ: Mapping[str, str], name: str) -> Part:
+    def command() -> Command:
+        # -P: the working directory stays out of sys.path.
+        return Command(
+            argv=(sys.executable, "-P", "-m", f"haas_{name}"),
+            cwd=home.root,
+            environment=service_environment(home, ports, environ, name),
+        )
+
+    return Part(
+        name, command, after=("migrate", "valkey"), ready_line=_SERVES, port=ports.services[name], stop_s=15.0,
+    )  # fmt: skip
+
+
+def _step(
+    home: Home, ports: Ports, environ: Mapping[str, str], name: str, after: tuple[str, ...] = ()
+) -> Part:  # fmt: skip
+    def command() -> Command:
+        found = {key: value for key, value in environ.items() if key in _PASSED}
+        found |= {"HAAS_HOME": str(home.root), "HAAS_DATABASE_URL": environ.get("HAAS_DATABASE_URL", "")}
+        found |= {"HAAS_EDGE_PORT": str(ports.edge), "HAAS_EDGE_HOSTS": environ.get("HAAS_EDGE_HOSTS", "")}
+        found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}
+        found["HAAS_PEER_MCP_HTTP"] = f"127.0.0.1:{ports.mcp_http}"
+        argv = (sys.executable, "-P", "-m", "haas_cli.fleet.prepare", name)
+        return Command(argv=argv, cwd=Path("/"), environment=found)
+
+    return Part(name, command, after=after, once=True, start_s=120.0)
