@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from haas_cli.errors import FleetError, NotRunning
 from haas_cli.fleet.home import Home
 
-# struct flock (fcntl(2)): type, whence, start, length, pid. Open-file-description locks, since a plain POSIX lock is lost
-# when its process closes any other descriptor of the file.
+# struct flock (fcntl(2)): type, whence, start, length, pid. Open-file-description locks, since a plain POSIX lock is
+# lost when its process closes any other descriptor of the file.
 _FLOCK = struct.Struct("hhqqi4x")
 
 
