@@ -1,0 +1,120 @@
+"""Channels to the fleet's other services: mTLS, the server's identity checked, deadlines and ids handed on."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from haas_common import deadlines, logs, tracing
+from haas_common.auth import Claims
+from haas_common.calls import Call, call_or_none
+from haas_common.config import Config
+from haas_common.errors import HaasError, from_rpc
+
+#: For calls outside of any deadline.
+TIMEOUT_S_DEFAULT = 5.0
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    # The server allows a ping every 10 s: three times as often as we send one, or it would say GOAWAY.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A peer that restarts is found again within a second or two.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    # One connection per process and peer; nothing is shared with other channels.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def with_token(source: Call | Claims | str) -> tuple[tuple[str, str], ...]:
+    """The metadata that hands a token on: the current call's own, or an internal one.
+
+    Raises:
+        ValueError: the call is a public one and has no token.
+    """
+    claims = source.claims if isinstance(source, Call) else source
+    if claims is None:
+        raise ValueError("a public call has no token to hand on")
+    return (("authorization", f"Bearer {claims if isinstance(claims, str) else claims.token}"),)
+
+
+class _Outgoing(grpc.aio.UnaryUnaryClientInterceptor, grpc.aio.StreamUnaryClientInterceptor):
+    """Hands the deadline, the request's id and the trace on; rebuilds the peer's error as its class."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    async def _send(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()))
+        call, trace = call_or_none(), tracing.current()
+        request_id = call.request_id if call else logs.bound().get("request_id", "")
+        if request_id and "x-request-id" not in metadata:
+            metadata.add("x-request-id", request_id)
+        if trace and not tracing.active():
+            metadata.add("traceparent", trace.traceparent)
+        wanted = TIMEOUT_S_DEFAULT if details.timeout is None else details.timeout
+        timeout = max(deadlines.remaining_s(wanted), 0.001)
+        answer = await continuation(details._replace(metadata=metadata, timeout=timeout), request)
+        try:
+            await answer
+        except grpc.aio.AioRpcError as error:
+            raise self._rebuilt(error) from error
+        return answer
+
+    def _rebuilt(self, error: grpc.aio.AioRpcError) -> HaasError:
+        """The peer's error; one that no service sent says which service could not be reached."""
+        rebuilt = from_rpc(error)
+        if rebuilt.reason == "SERVICE_UNAVAILABLE":
+            rebuilt.metadata.setdefault("service", self._service)
+        return rebuilt
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """See the class."""
+        return await self._send(continuation, client_call_details, request)
+
+    async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """See the class."""
+        return await self._send(continuation, client_call_details, request_iterator)
+
+
+class Channels:
+    """One channel per peer, opened when first asked for.
+
+    A peer's HaasError is raised as the same class; a call without a timeout gets what is left of the current deadline.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Reads the certificates; the connection itself is made by the first call."""
+        self._config = config
+        self._credentials = grpc.ssl_channel_credentials(
+            config.secret_bytes("ca.pem"), config.secret_bytes("tls.key"), config.secret_bytes("tls.pem")
+        )
+        self._open: dict[str, grpc.aio.Channel] = {}
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """The channel to a service, for its stub.
+
+        Raises:
+            ConfigInvalid: the environment does not say where it is.
+        """
+        if service not in self._open:
+            # The certificate must be that of `<service>.haas.internal`, whatever address it is reached by.
+            options = (*_OPTIONS, ("grpc.ssl_target_name_override", f"{service}.haas.internal"))
+            interceptors: Sequence[Any] = [_Outgoing(service), *tracing.client_interceptors()]
+            self._open[service] = grpc.aio.secure_channel(
+                self._config.peer(service), self._credentials, options=options, interceptors=interceptors
+            )
+        return self._open[service]
+
+    async def close(self) -> None:
+        """Closes every channel; what is under way has a second."""
+        channels = list(self._open.values())
+        self._open.clear()
+        await asyncio.gather(*(channel.close(grace=1) for channel in channels))
