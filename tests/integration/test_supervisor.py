@@ -110,6 +110,15 @@ async def test_a_failed_step_speaks_for_itself(home: Home) -> None:
     assert caught.value.message == "This server is too old."
 
 
+async def test_a_step_that_is_to_be_repeated_runs_again(home: Home) -> None:
+    fleet = Fleet(home, [Part("secrets", shell("exit 0"), once=True, again_s=0.01), server("service", "secrets")])
+    task = await fleet.start()
+    await fleet.until(lambda: fleet.seen.count(("secrets", "done")) >= 3)
+    fleet.supervisor.ask_to_stop()
+    assert await task is True
+    assert fleet.seen.count(("service", "ready")) == 1
+
+
 async def test_a_part_that_ignores_the_stop_signal_is_killed(home: Home) -> None:
     script = 'trap "" TERM; echo up; while :; do sleep 1000; done'
     fleet = Fleet(home, [server("stubborn", script=script, stop_s=0.2)])

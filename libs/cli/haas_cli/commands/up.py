@@ -69,23 +69,26 @@ def start_detached(home: Home, hear: Callable[[dict[str, object]], None]) -> int
 
 
 def _foreground(home: Home, hear: Callable[[dict[str, object]], None]) -> int:
-    run_supervisor(home, hear)
-    return int(Exit.OK)
+    return int(Exit.OK if run_supervisor(home, hear) else Exit.INTERRUPTED)
 
 
-def run_supervisor(home: Home, tell: Callable[[dict[str, object]], None]) -> None:
+def run_supervisor(home: Home, tell: Callable[[dict[str, object]], None]) -> bool:
     """Runs the fleet in this process until it is asked to stop.
 
     Args:
         home: The state folder.
         tell: Gets {"event": "part", "name", "state", "start_s", …} at each change and one {"event": "ready", …}.
 
+    Returns:
+        Whether the fleet had been ready when it was asked to stop.
+
     Raises:
         FleetError: A part did not start, or another fleet holds the home.
     """
     home.make()
     ports = choose_ports()
-    supervise(home, fleet(home, ports), ports.edge, _reporter(tell), lambda: tell(_ready_event(home)))
+    parts = fleet(home, ports)
+    return supervise(home, parts, ports.edge, _reporter(tell), lambda: tell(_ready_event(home)))
 
 
 def _reporter(tell: Callable[[dict[str, object]], None]) -> Reporter:

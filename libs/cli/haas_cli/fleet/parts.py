@@ -24,6 +24,7 @@ _PASSED = (
 )  # fmt: skip
 # What haas_common.server logs once it answers; a service whose log level hides it announces itself all the same.
 _SERVES = b" serves on port "
+_RENEW_S = 12 * 3600.0
 _PASSED_PREFIXES = ("OTEL_", "GRPC_")
 
 
@@ -36,6 +37,7 @@ class Part:
         command: Builds the command, anew at each start.
         after: The parts that must be ready before this one starts; it stops before them.
         once: A step that has done its work when it ends with status 0; not restarted.
+        again_s: A step is repeated so long after it was done; 0: never.
         ready_line: Output that says it is ready; empty: it announces itself by NOTIFY_SOCKET (steps: by ending).
         before_start: Runs before each start, in a moment.
         port: Where it listens, if on a port.
@@ -47,6 +49,7 @@ class Part:
     command: Callable[[], Command]
     after: tuple[str, ...] = ()
     once: bool = False
+    again_s: float = 0.0
     ready_line: bytes = b""
     before_start: Callable[[], object] | None = None
     port: int | None = None
@@ -115,7 +118,8 @@ def fleet(home: Home, ports: Ports, environ: Mapping[str, str] | None = None) ->
     environ = os.environ if environ is None else environ
     external = bool(environ.get("HAAS_DATABASE_URL", "").strip())
     database, cache = embedded_postgres(home), embedded_valkey(home)
-    parts = [_step(home, ports, environ, "secrets")]
+    # Certificates live 30 days and are renewed when fewer than 10 are left; a fleet may run longer than that.
+    parts = [_step(home, ports, environ, "secrets", again_s=_RENEW_S)]
     if not external:
         parts += [
             _step(home, ports, environ, "database"),
@@ -185,8 +189,13 @@ def _service(home: Home, ports: Ports, environ: Mapping[str, str], name: str) ->
 
 
 def _step(
-    home: Home, ports: Ports, environ: Mapping[str, str], name: str, after: tuple[str, ...] = ()
-) -> Part:  # fmt: skip
+    home: Home,
+    ports: Ports,
+    environ: Mapping[str, str],
+    name: str,
+    after: tuple[str, ...] = (),
+    again_s: float = 0.0,
+) -> Part:
     def command() -> Command:
         found = {key: value for key, value in environ.items() if key in _PASSED}
         found |= {"HAAS_HOME": str(home.root), "HAAS_DATABASE_URL": environ.get("HAAS_DATABASE_URL", "")}
@@ -196,4 +205,4 @@ def _step(
         argv = (sys.executable, "-P", "-m", "haas_cli.fleet.prepare", name)
         return Command(argv=argv, cwd=Path("/"), environment=found)
 
-    return Part(name, command, after=after, once=True, start_s=120.0)
+    return Part(name, command, after=after, once=True, again_s=again_s, start_s=120.0)

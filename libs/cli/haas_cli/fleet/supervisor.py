@@ -12,7 +12,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from haas_cli.errors import FleetError
 from haas_cli.fleet import state
@@ -123,11 +122,14 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
         self._stop_asked.set()
 
-    async def run(self, when_ready: Callable[[], None]) -> None:
+    async def run(self, when_ready: Callable[[], None]) -> bool:
         """Starts everything, keeps it alive until asked to stop, stops everything.
 
         Args:
             when_ready: Called once, when every part has been ready.
+
+        Returns:
+            Whether every part had been ready when the stop was asked for.
 
         Raises:
             FleetError: A part did not start; everything is stopped again.
@@ -160,6 +162,7 @@ class Supervisor:
                 log.close()
         if self._failure is not None:
             raise self._failure
+        return self.state.ready
 
     async def _all_ready(self) -> None:
         for event in self._ready.values():
@@ -184,7 +187,10 @@ class Supervisor:
             else:
                 if part.once:
                     self._show(part, "done", pid=0)
-                    return
+                    if not part.again_s:
+                        return
+                    await asyncio.sleep(part.again_s)
+                    continue
                 # Not `await child.ended`: cancelling this task would cancel that future.
                 await asyncio.wait({child.ended})
             if self._stop_asked.is_set():
@@ -306,19 +312,22 @@ def _sentence(part: Part, reason: str, log: PartLog) -> str:
 
 def supervise(
     home: Home, parts: Sequence[Part], edge_port: int, report: Reporter, when_ready: Callable[[], None]
-) -> None:
+) -> bool:
     """Runs the fleet until SIGTERM or SIGINT; the caller's thread must be the main thread.
+
+    Returns:
+        Whether the fleet had been ready when the signal came.
 
     Raises:
         FleetError: Another fleet holds the home, or a part did not start.
     """
 
-    async def body() -> None:
+    async def body() -> bool:
         supervisor = Supervisor(home, parts, edge_port, report)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, partial(supervisor.ask_to_stop))
-        await supervisor.run(when_ready)
+            loop.add_signal_handler(number, supervisor.ask_to_stop)
+        return await supervisor.run(when_ready)
 
     with state.exclusive(home):
-        asyncio.run(body())
+        return asyncio.run(body())
