@@ -17,9 +17,8 @@ from haas_cli.fleet import state
 from haas_cli.fleet.home import Home
 from haas_cli.fleet.parts import Part
 from haas_cli.fleet.process import Command
-from haas_cli.fleet.supervisor import Supervisor, supervise
-
-WAIT_S = 20.0
+from haas_cli.fleet.supervisor import supervise
+from tests.support.fleets import WAIT_S, Fleet
 
 
 def shell(script: str) -> Callable[[], Command]:
@@ -29,34 +28,6 @@ def shell(script: str) -> Callable[[], Command]:
 
 def server(name: str, *after: str, script: str = "echo up; exec sleep 1000", stop_s: float = 10.0) -> Part:
     return Part(name, shell(script), after=after, ready_line=b"up", stop_s=stop_s)
-
-
-class Fleet:
-    """A supervisor in this process, and what it reported."""
-
-    def __init__(self, home: Home, parts: list[Part]) -> None:
-        self.seen: list[tuple[str, str]] = []
-        self.ready = asyncio.Event()
-        self._waiting: list[tuple[Callable[[], bool], asyncio.Event]] = []
-        self.supervisor = Supervisor(home, parts, 1, self._report)
-
-    def _report(self, name: str, part: state.PartState) -> None:
-        self.seen.append((name, part.state))
-        for condition, event in self._waiting:
-            if condition():
-                event.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        event = asyncio.Event()
-        self._waiting.append((condition, event))
-        async with asyncio.timeout(WAIT_S):
-            await event.wait()
-
-    async def start(self) -> "asyncio.Task[None]":
-        task = asyncio.create_task(self.supervisor.run(self.ready.set))
-        async with asyncio.timeout(WAIT_S):
-            await self.ready.wait()
-        return task
 
 
 @pytest.fixture
