@@ -41,6 +41,8 @@ class Assignment:
     readable: Mapping[str, str]
     # For a leader: the tasks of its sub-plan, in order.
     children: Sequence[Task]
+    # For a leader: every task of the plan, which its sub-plan has to fit.
+    whole: Sequence[Task]
     trace_id: str
 
     @classmethod
@@ -57,7 +59,8 @@ class Assignment:
         return cls(
             Scope(plan.tenant_id, plan.project_id), plan.plan_id, run.task, run.attempt, run.phase, plan.objective,
             plan.intent, plan.language, dict(plan.slots), {i.name: i for i in plan.inputs}, plan.profile_id,
-            plan.profile_version, readable, [child.task for child in children], trace_id,
+            plan.profile_version, readable, [child.task for child in children],
+            [other.task for other in plan.tasks.values()] if run.task.kind == "leader" else (), trace_id,
         )  # fmt: skip
 
     @property

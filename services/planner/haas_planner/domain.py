@@ -363,7 +363,7 @@ def fail(plan: Plan, task_id: str, attempt: int, failure: Failure, now_us: int, 
         affected_count=len(affected),
     )  # fmt: skip
     _cancel_open(decision)
-    decision.emit("PlanFailed", failure=f"{task_id} ({state.task.title}): {failure.message}", task_id=task_id)
+    decision.emit("PlanFailed", failure=f"{task_id} ({state.task.title}): {failure.message}", failed_task=task_id)
     return decision.events
 
 

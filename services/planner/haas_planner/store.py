@@ -54,6 +54,11 @@ async def get_command(tx: Tx, scope: Scope, plan_id: str, request_id: str) -> tu
     return f"{row['kind']}:{row['fingerprint']}", row["result"]
 
 
+async def plan_exists(tx: Tx, scope: Scope, plan_id: str) -> bool:
+    """Tells whether there is a plan by this id."""
+    return await tx.maybe(SQL.plan_exists, **_key(scope, plan_id)) is not None
+
+
 async def pending_count(tx: Tx, shard: int, limit: int) -> int:
     """Returns how many commands wait in a shard (as far as the context sees them), counted up to `limit`."""
     return int((await tx.one(SQL.pending_count, shard=shard, limit=limit))["n"])

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from haas_common import deadlines, errors, sockets
+from haas_common.config import Config
 from haas_common.db import lint
 from haas_common.db.queries import Query
 from haas_common.db.translate import translate
@@ -111,6 +112,12 @@ class Database:
             await database.close()
             raise
         return database
+
+    @classmethod
+    async def of(cls, config: Config, *, pool_max: int = 6) -> "Database":
+        """Opens a service's database by its secrets `database.url` and `context.key`; see `open`."""
+        key = bytes.fromhex(config.secret_text("context.key"))
+        return await cls.open(config.secret_text("database.url"), key, f"haas-{config.service}", pool_max=pool_max)
 
     async def close(self) -> None:
         """Closes every connection; what is under way has two seconds."""

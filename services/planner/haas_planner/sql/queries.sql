@@ -72,3 +72,7 @@ INSERT INTO task_edges (tenant_id, project_id, plan_id, from_task, to_task)
 SELECT e.tenant_id, e.project_id, e.plan_id, e.from_task, e.to_task
   FROM json_to_recordset(%(rows)s::json) AS e(tenant_id text, project_id text, plan_id text, from_task text, to_task text)
 ON CONFLICT DO NOTHING;
+
+-- plan_exists --
+-- Whether there is a plan by this id.
+SELECT 1 AS found FROM plans WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s;

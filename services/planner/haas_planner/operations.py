@@ -1,0 +1,127 @@
+"""Commands to plans: checked, kept as rows, decided by the shard's owner, answered (design 2)."""
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from haas_common import deadlines, errors
+from haas_common.db import Database, Scope
+from haas_common.doorbell import Doorbell
+from haas_common.ids import shard_of
+from haas_common.profile_store import ProfileStore
+from haas_planner import contracts, drafting, store
+from haas_planner.domain import task_to_json
+from haas_planner.graph import Graph, Input
+from haas_planner.skills import REGISTRY
+from haas_planner.store import Command
+from haas_planner.work import check_sizes
+
+# A tenant may have this many undecided commands in a shard; more would only wait longer.
+PENDING_MAX = 200
+_ANSWER_S = 10.0
+_LOOK_S = 0.25
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Compile:
+    """A brief that is to become a plan; `graph` replaces the drafted one where it is given."""
+
+    scope: Scope
+    plan_id: str
+    request_id: str
+    actor: str
+    trace_id: str
+    objective: str
+    language: str
+    intent: str
+    slots: Mapping[str, str]
+    brief_artifact_id: str
+    goals: Sequence[str]
+    inputs: Sequence[Input]
+    profile_id: str
+    profile_version: int
+    graph: Graph | None
+
+
+class Operations:
+    """The planner's use-cases."""
+
+    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._profiles = ProfileStore()
+
+    async def compile(self, wanted: Compile) -> Graph:
+        """Drafts or checks the graph, creates the plan; returns the graph. The same request again returns the same."""
+        async with self._database.tenant_tx(wanted.scope) as tx:
+            kept = await self._profiles.version(tx, wanted.scope, wanted.profile_id, wanted.profile_version)
+        graph = await asyncio.to_thread(_graph, wanted, kept.profile)
+        facts = {
+            "objective": wanted.objective,
+            "intent": wanted.intent,
+            "language": wanted.language,
+            "slots": dict(wanted.slots),
+            "brief_artifact_id": wanted.brief_artifact_id,
+            "profile_id": wanted.profile_id,
+            "profile_version": wanted.profile_version,
+            "goals": list(wanted.goals),
+            "inputs": [[i.name, i.type, i.ref] for i in graph.inputs],
+        }
+        body = {"facts": facts, "tasks": [task_to_json(t) for t in graph.tasks]}
+        command = Command(
+            wanted.scope, wanted.plan_id, wanted.request_id, "create", body, wanted.actor, wanted.trace_id
+        )
+        await self._decide(command, must_exist=False)
+        return graph
+
+    async def command(self, command: Command) -> str:
+        """Runs or cancels a plan; returns the plan's state after it."""
+        return await self._decide(command, must_exist=True)
+
+    async def _decide(self, command: Command, *, must_exist: bool) -> str:
+        """Keeps the command, rings the shard's owner, waits for the decision."""
+        fingerprint = hashlib.sha256(json.dumps(command.body, sort_keys=True).encode()).hexdigest()
+        scope, plan_id = command.scope, command.plan_id
+        shard = shard_of(scope.tenant_id, scope.project_id, plan_id)
+        with self._doorbell.bell(f"reply/{plan_id}") as bell:
+            async with self._database.tenant_tx(scope) as tx:
+                if must_exist and not await store.plan_exists(tx, scope, plan_id):
+                    raise errors.ResourceNotFound(f"There is no plan {plan_id}.", resource="plan", id=plan_id)
+                if await store.pending_count(tx, shard, PENDING_MAX) >= PENDING_MAX:
+                    raise errors.Overloaded("Too many commands wait for a decision.", retry_after_s=1)
+                await store.add_command(tx, command, fingerprint)
+            self._doorbell.ring(f"shard/{shard}")
+            result = await self._answer(command, fingerprint, bell)
+        if "reason" in result:
+            raise errors.BY_REASON[result["reason"]](result["message"], **result["metadata"])
+        return str(result["state"])
+
+    async def _answer(self, command: Command, fingerprint: str, bell: Any) -> Mapping[str, Any]:
+        with deadlines.until(asyncio.get_running_loop().time() + _ANSWER_S):
+            while True:
+                async with self._database.tenant_tx(command.scope) as tx:
+                    kept, result = await store.get_command(tx, command.scope, command.plan_id, command.request_id)
+                if kept != f"{command.kind}:{fingerprint}":
+                    raise errors.RequestIdReused(
+                        "This request_id was used before, with another content.", request_id=command.request_id
+                    )
+                if result is not None:
+                    return result
+                await bell.wait(min(_LOOK_S, deadlines.remaining_s(_ANSWER_S)))
+
+
+def _graph(wanted: Compile, profile: Any) -> Graph:
+    """Drafts where no graph was given, and validates either."""
+    specs = tuple(REGISTRY.values())
+    if wanted.graph is None:
+        graph = drafting.draft(wanted.goals, profile, specs, wanted.inputs, wanted.slots, wanted.language)
+    else:
+        named = {i.name for i in wanted.graph.inputs}
+        extra = tuple(i for i in wanted.inputs if i.name not in named)
+        graph = Graph(wanted.graph.tasks, (*wanted.graph.inputs, *extra))
+    contracts.validate(graph, profile, specs, graph.inputs)
+    check_sizes(graph.tasks)
+    return graph

@@ -1,0 +1,67 @@
+"""The only place that builds and wires the planner's objects."""
+
+import os
+import socket
+
+import grpc
+from haas.planner.v1 import planner_pb2, planner_pb2_grpc
+
+from haas_common.artifacts import ArtifactStore
+from haas_common.auth import Issuer
+from haas_common.channels import Channels
+from haas_common.config import Config
+from haas_common.db import Database, Lease
+from haas_common.doorbell import Doorbell
+from haas_common.ids import SHARDS
+from haas_common.leases import LeaseKeeper
+from haas_common.models import model_for
+from haas_common.server import serve
+from haas_planner.attempts import Attempts
+from haas_planner.operations import Operations
+from haas_planner.servicer import PlannerServicer
+from haas_planner.work import Worker
+from haas_planner.worker import Shard
+
+
+def instance_name() -> str:
+    """Returns the name under which this instance holds shards: the same after a restart, another per replica."""
+    return os.environ.get("HAAS_INSTANCE", "").strip() or f"planner@{socket.gethostname()}"
+
+
+async def main(config: Config) -> None:
+    """Serves until SIGTERM; stops its shards before the pool that they write through."""
+    database = await Database.of(config, pool_max=8)
+    channels = Channels(config)
+    doorbell = Doorbell(database)
+    worker = Worker(
+        database,
+        ArtifactStore.open(config.store_dir, config.secrets_dir),
+        channels,
+        Issuer(config.secret_path("token.pem"), "pl"),
+        lambda profile: model_for(config.llm_base_url, config.llm_api_key, config.llm_model, profile.models),
+    )
+    attempts = Attempts(worker.do)
+
+    async def own(lease: Lease) -> None:
+        number = int(lease.name.removeprefix("shard/"))
+        await Shard(number, lease, database, doorbell, attempts).run()
+
+    keeper = LeaseKeeper(database, instance_name(), [f"shard/{n}" for n in range(SHARDS)], own)
+    servicer = PlannerServicer(Operations(database, doorbell))
+
+    def add(server: grpc.aio.Server) -> None:
+        planner_pb2_grpc.add_PlannerServicer_to_server(servicer, server)
+
+    async def start() -> None:
+        await doorbell.start()
+        await keeper.start()
+
+    async def stop() -> None:
+        await keeper.stop()
+        await attempts.stop()
+        await doorbell.stop()
+        await channels.close()
+        await database.close()
+
+    services = [planner_pb2.DESCRIPTOR.services_by_name["Planner"]]
+    await serve(config, add, services, on_start=start, on_stop=stop)
