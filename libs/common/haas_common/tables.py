@@ -1,4 +1,4 @@
-"""Tables that people upload, as CSV or JSON: read, checked, typed. Standard library only, since the sandbox runs this file.
+"""Tables that people upload, as CSV or JSON: read, checked, typed. Standard library only: the sandbox runs this file.
 
 A row is broken when it has another number of cells than the header, bytes that are not UTF-8, a NUL, or quotes that do
 not close. Rows are numbered as a spreadsheet shows them: the header is row 1. Rows without any value are not counted.
@@ -48,7 +48,7 @@ class TableUnreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """What a check at upload tells: good rows, the columns' names, how many rows are broken, and the first 20 of them."""
+    """What a check at upload tells: good rows, the columns' names, broken rows, and the numbers of the first 20."""
 
     rows: int
     columns: tuple[str, ...]

@@ -1,7 +1,8 @@
 """The sandboxed half of `data.table`: reads a request and a table from standard input, writes the result as JSON.
 
-Input: a line with the request's length in bytes, the request (JSON), the table's bytes. Every aggregate is computed from
-counts of different values in exact integers; nothing is evaluated as code. Standard library and haas_common.tables only.
+Input: a line with the request's length in bytes, the request (JSON), the table's bytes. Every aggregate is computed
+from counts of different values in exact integers; nothing is evaluated as code. Standard library and
+haas_common.tables only.
 """
 
 import json

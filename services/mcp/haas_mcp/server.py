@@ -1,0 +1,76 @@
+"""Builds the MCP service: the only place where its parts meet."""
+
+import contextlib
+import logging
+
+import grpc.aio
+
+from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
+from haas_common import readiness
+from haas_common.artifacts import ArtifactStore
+from haas_common.config import Config
+from haas_common.db import Database
+from haas_common.limits import Limiter
+from haas_common.profile_store import ProfileStore
+from haas_common.server import serve
+from haas_mcp.operations import Invocations, Parts
+from haas_mcp.policy.concurrency import TenantSlots
+from haas_mcp.policy.denials import DenialLog
+from haas_mcp.sandbox import Sandbox
+from haas_mcp.servicer import ToolsServicer
+from haas_mcp.tools.artifact_files import ArtifactRead, ArtifactWrite
+from haas_mcp.tools.data_table import DataTable
+from haas_mcp.tools.http_call import HttpCall
+from haas_mcp.tools.registry import Registry
+
+LOG = logging.getLogger(__name__)
+SERVICE = mcp_pb2.DESCRIPTOR.services_by_name["Tools"]
+
+
+@contextlib.asynccontextmanager
+async def built(config: Config, sandbox: Sandbox):
+    """Opens the parts and closes them in reverse."""
+    async with contextlib.AsyncExitStack() as stack:
+        key = bytes.fromhex(config.secret_text("context.key"))
+        database = await Database.open(config.secret_text("database.url"), key, "haas_mcp")
+        stack.push_async_callback(database.close)
+        limiter = Limiter(config.secret_text("valkey.url"))
+        stack.push_async_callback(limiter.close)
+        http = HttpCall(config.env)
+        stack.push_async_callback(http.close)
+        artifacts = ArtifactStore.open(config.store_dir, config.secrets_dir)
+        parts = Parts(
+            database=database,
+            profiles=ProfileStore(),
+            blobs=artifacts.blobs,
+            registry=Registry(),
+            limiter=limiter,
+            slots=TenantSlots(),
+            denials=DenialLog(),
+            runners={
+                "data.table": DataTable(sandbox, artifacts.blobs),
+                "artifact.read": ArtifactRead(database, artifacts),
+                "mcp.http": http,
+            },
+            writers={"artifact.write": ArtifactWrite(artifacts)},
+        )
+        invocations = Invocations(parts)
+        stack.push_async_callback(invocations.close)
+        yield ToolsServicer(parts, invocations)
+
+
+async def main(config: Config) -> None:
+    """Runs the service until it is told to stop."""
+    # Before gRPC starts its threads: the search for an interpreter and the probes start processes.
+    sandbox = await Sandbox.open()
+    LOG.info("sandbox: %s", sandbox.describe())
+
+    async def ready() -> None:
+        readiness.announce_ready()
+
+    async with built(config, sandbox) as servicer:
+
+        def add(server: grpc.aio.Server) -> None:
+            mcp_pb2_grpc.add_ToolsServicer_to_server(servicer, server)
+
+        await serve(config, add, [SERVICE], on_start=ready)

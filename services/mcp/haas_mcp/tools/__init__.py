@@ -1,0 +1,1 @@
+"""The tools: their specifications and what each of them does."""
