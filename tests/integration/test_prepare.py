@@ -19,7 +19,7 @@ from haas_cli.fleet.process import Command, spawn
 from haas_common.sockets import short_url
 from tests.support.fleets import Fleet
 
-PORTS = Ports(1, dict.fromkeys(SERVICES, 1), 1)
+PORTS = Ports(1, dict.fromkeys(SERVICES, 1))
 DATA_PARTS = ("secrets", "database", "postgres", "valkey", "migrate")
 
 

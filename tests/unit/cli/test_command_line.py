@@ -90,5 +90,5 @@ def test_the_fleets_ports_differ() -> None:
         free.bind(("127.0.0.1", 0))
         edge = free.getsockname()[1]
     ports = choose_ports({**os.environ, "HAAS_EDGE_PORT": str(edge)})
-    numbers = [ports.edge, ports.mcp_http, *ports.services.values()]
-    assert len(set(numbers)) == len(numbers) == 7
+    numbers = [ports.edge, *ports.services.values()]
+    assert len(set(numbers)) == len(numbers) == 6

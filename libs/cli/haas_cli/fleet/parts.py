@@ -22,10 +22,10 @@ _PASSED = (
     "http_proxy", "https_proxy", "no_proxy", "HAAS_LOG_LEVEL", "HAAS_LLM_BASE_URL", "HAAS_LLM_API_KEY",
     "HAAS_LLM_MODEL",
 )  # fmt: skip
+_PASSED_PREFIXES = ("OTEL_", "GRPC_")
 # What haas_common.server logs once it answers; a service whose log level hides it announces itself all the same.
 _SERVES = b" serves on port "
 _RENEW_S = 12 * 3600.0
-_PASSED_PREFIXES = ("OTEL_", "GRPC_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,10 @@ class Ports:
     Attributes:
         edge: Envoy's public port.
         services: The services' gRPC ports, by name.
-        mcp_http: Where the MCP service speaks HTTP.
     """
 
     edge: int
     services: Mapping[str, int] = field(default_factory=dict)
-    mcp_http: int = 0
 
 
 def choose_ports(environ: Mapping[str, str] | None = None) -> Ports:
@@ -96,7 +94,7 @@ def choose_ports(environ: Mapping[str, str] | None = None) -> Ports:
             reason="PORT_TAKEN",
         ) from error
     # All held open until the last is known, so that none is given twice.
-    sockets = [socket.socket() for _ in range(len(SERVICES) + 1)]
+    sockets = [socket.socket() for _ in SERVICES]
     try:
         for held in sockets:
             held.bind(("127.0.0.1", 0))
@@ -104,7 +102,7 @@ def choose_ports(environ: Mapping[str, str] | None = None) -> Ports:
     finally:
         for held in sockets:
             held.close()
-    return Ports(edge, dict(zip(SERVICES, numbers[:-1], strict=True)), numbers[-1])
+    return Ports(edge, dict(zip(SERVICES, numbers, strict=True)))
 
 
 def fleet(home: Home, ports: Ports, environ: Mapping[str, str] | None = None) -> list[Part]:
@@ -169,8 +167,6 @@ def service_environment(home: Home, ports: Ports, environ: Mapping[str, str], na
         "PYTHONUNBUFFERED": "1",
     }
     found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}
-    if name == "mcp":
-        found["HAAS_HTTP_LISTEN"] = f"127.0.0.1:{ports.mcp_http}"
     return found
 
 
@@ -201,7 +197,6 @@ def _step(
         found |= {"HAAS_HOME": str(home.root), "HAAS_DATABASE_URL": environ.get("HAAS_DATABASE_URL", "")}
         found |= {"HAAS_EDGE_PORT": str(ports.edge), "HAAS_EDGE_HOSTS": environ.get("HAAS_EDGE_HOSTS", "")}
         found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}
-        found["HAAS_PEER_MCP_HTTP"] = f"127.0.0.1:{ports.mcp_http}"
         argv = (sys.executable, "-P", "-m", "haas_cli.fleet.prepare", name)
         return Command(argv=argv, cwd=Path("/"), environment=found)
 
