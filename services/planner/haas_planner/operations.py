@@ -44,6 +44,7 @@ class Compile:
     profile_id: str
     profile_version: int
     graph: Graph | None
+    validate_only: bool = False
 
 
 class Operations:
@@ -59,6 +60,8 @@ class Operations:
         async with self._database.tenant_tx(wanted.scope) as tx:
             kept = await self._profiles.version(tx, wanted.scope, wanted.profile_id, wanted.profile_version)
         graph = await asyncio.to_thread(_graph, wanted, kept.profile)
+        if wanted.validate_only:
+            return graph
         facts = {
             "objective": wanted.objective,
             "intent": wanted.intent,

@@ -38,6 +38,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
                 call.scope, request.plan_id, request.request_id, actor_of(call), call.trace_id, request.objective,
                 request.language, request.intent, dict(request.slots), request.brief_artifact_id, list(request.goals),
                 inputs_from_proto(request.inputs), request.profile_id, request.profile_version, graph,
+                request.validate_only,
             )
         )  # fmt: skip
         return planner_pb2.CompilePlanResponse(graph=graph_to_proto(compiled), state=graph_pb2.PLAN_STATE_CREATED)

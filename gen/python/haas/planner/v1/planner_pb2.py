@@ -27,7 +27,7 @@ from haas.common.v1 import access_pb2 as haas_dot_common_dot_v1_dot_access__pb2
 from haas.planner.v1 import graph_pb2 as haas_dot_planner_dot_v1_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaas/planner/v1/planner.proto\x12\x0fhaas.planner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bhaas/common/v1/access.proto\x1a\x1bhaas/planner/v1/graph.proto\"\xf8\x04\n\x12\x43ompilePlanRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x33\n\x07plan_id\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^pl-[a-z0-9]{8,40}$R\x06planId\x12(\n\nrequest_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\trequestId\x12\x1c\n\tobjective\x18\x05 \x01(\tR\tobjective\x12)\n\x08language\x18\x06 \x01(\tB\r\xbaH\nr\x08R\x02\x65sR\x02\x65nR\x08language\x12\x16\n\x06intent\x18\x07 \x01(\tR\x06intent\x12\x44\n\x05slots\x18\x08 \x03(\x0b\x32..haas.planner.v1.CompilePlanRequest.SlotsEntryR\x05slots\x12*\n\x11\x62rief_artifact_id\x18\t \x01(\tR\x0f\x62riefArtifactId\x12\x14\n\x05goals\x18\n \x03(\tR\x05goals\x12.\n\x06inputs\x18\x0b \x03(\x0b\x32\x16.haas.planner.v1.InputR\x06inputs\x12,\n\x05graph\x18\x0c \x01(\x0b\x32\x16.haas.planner.v1.GraphR\x05graph\x12\x1d\n\nprofile_id\x18\r \x01(\tR\tprofileId\x12\'\n\x0fprofile_version\x18\x0e \x01(\x03R\x0eprofileVersion\x1a\x38\n\nSlotsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"u\n\x13\x43ompilePlanResponse\x12,\n\x05graph\x18\x01 \x01(\x0b\x32\x16.haas.planner.v1.GraphR\x05graph\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1a.haas.planner.v1.PlanStateR\x05state\"\x95\x02\n\x12\x43ommandPlanRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x33\n\x07plan_id\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^pl-[a-z0-9]{8,40}$R\x06planId\x12(\n\nrequest_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\trequestId\x12\x42\n\x07\x63ommand\x18\x05 \x01(\x0e\x32\x1c.haas.planner.v1.PlanCommandB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07\x63ommand\x12 \n\x06reason\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"G\n\x13\x43ommandPlanResponse\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32\x1a.haas.planner.v1.PlanStateR\x05state*Z\n\x0bPlanCommand\x12\x1c\n\x18PLAN_COMMAND_UNSPECIFIED\x10\x00\x12\x14\n\x10PLAN_COMMAND_RUN\x10\x01\x12\x17\n\x13PLAN_COMMAND_CANCEL\x10\x02\x32\x83\x02\n\x07Planner\x12{\n\x0b\x43ompilePlan\x12#.haas.planner.v1.CompilePlanRequest\x1a$.haas.planner.v1.CompilePlanResponse\"!\xda\xe2\x18\x1d\x08\x04\x12\x0bplans.write\x1a\x0corchestrator\x12{\n\x0b\x43ommandPlan\x12#.haas.planner.v1.CommandPlanRequest\x1a$.haas.planner.v1.CommandPlanResponse\"!\xda\xe2\x18\x1d\x08\x04\x12\x0bplans.write\x1a\x0corchestratorB\x12\xaa\x02\x0fHaas.Planner.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaas/planner/v1/planner.proto\x12\x0fhaas.planner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bhaas/common/v1/access.proto\x1a\x1bhaas/planner/v1/graph.proto\"\x9d\x05\n\x12\x43ompilePlanRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x33\n\x07plan_id\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^pl-[a-z0-9]{8,40}$R\x06planId\x12(\n\nrequest_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\trequestId\x12\x1c\n\tobjective\x18\x05 \x01(\tR\tobjective\x12)\n\x08language\x18\x06 \x01(\tB\r\xbaH\nr\x08R\x02\x65sR\x02\x65nR\x08language\x12\x16\n\x06intent\x18\x07 \x01(\tR\x06intent\x12\x44\n\x05slots\x18\x08 \x03(\x0b\x32..haas.planner.v1.CompilePlanRequest.SlotsEntryR\x05slots\x12*\n\x11\x62rief_artifact_id\x18\t \x01(\tR\x0f\x62riefArtifactId\x12\x14\n\x05goals\x18\n \x03(\tR\x05goals\x12.\n\x06inputs\x18\x0b \x03(\x0b\x32\x16.haas.planner.v1.InputR\x06inputs\x12,\n\x05graph\x18\x0c \x01(\x0b\x32\x16.haas.planner.v1.GraphR\x05graph\x12\x1d\n\nprofile_id\x18\r \x01(\tR\tprofileId\x12\'\n\x0fprofile_version\x18\x0e \x01(\x03R\x0eprofileVersion\x12#\n\rvalidate_only\x18\x0f \x01(\x08R\x0cvalidateOnly\x1a\x38\n\nSlotsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"u\n\x13\x43ompilePlanResponse\x12,\n\x05graph\x18\x01 \x01(\x0b\x32\x16.haas.planner.v1.GraphR\x05graph\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1a.haas.planner.v1.PlanStateR\x05state\"\x95\x02\n\x12\x43ommandPlanRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x33\n\x07plan_id\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^pl-[a-z0-9]{8,40}$R\x06planId\x12(\n\nrequest_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\trequestId\x12\x42\n\x07\x63ommand\x18\x05 \x01(\x0e\x32\x1c.haas.planner.v1.PlanCommandB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07\x63ommand\x12 \n\x06reason\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"G\n\x13\x43ommandPlanResponse\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32\x1a.haas.planner.v1.PlanStateR\x05state*Z\n\x0bPlanCommand\x12\x1c\n\x18PLAN_COMMAND_UNSPECIFIED\x10\x00\x12\x14\n\x10PLAN_COMMAND_RUN\x10\x01\x12\x17\n\x13PLAN_COMMAND_CANCEL\x10\x02\x32\x83\x02\n\x07Planner\x12{\n\x0b\x43ompilePlan\x12#.haas.planner.v1.CompilePlanRequest\x1a$.haas.planner.v1.CompilePlanResponse\"!\xda\xe2\x18\x1d\x08\x04\x12\x0bplans.write\x1a\x0corchestrator\x12{\n\x0b\x43ommandPlan\x12#.haas.planner.v1.CommandPlanRequest\x1a$.haas.planner.v1.CommandPlanResponse\"!\xda\xe2\x18\x1d\x08\x04\x12\x0bplans.write\x1a\x0corchestratorB\x12\xaa\x02\x0fHaas.Planner.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,18 +55,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANNER'].methods_by_name['CompilePlan']._serialized_options = b'\332\342\030\035\010\004\022\013plans.write\032\014orchestrator'
   _globals['_PLANNER'].methods_by_name['CommandPlan']._loaded_options = None
   _globals['_PLANNER'].methods_by_name['CommandPlan']._serialized_options = b'\332\342\030\035\010\004\022\013plans.write\032\014orchestrator'
-  _globals['_PLANCOMMAND']._serialized_start=1244
-  _globals['_PLANCOMMAND']._serialized_end=1334
+  _globals['_PLANCOMMAND']._serialized_start=1281
+  _globals['_PLANCOMMAND']._serialized_end=1371
   _globals['_COMPILEPLANREQUEST']._serialized_start=138
-  _globals['_COMPILEPLANREQUEST']._serialized_end=770
-  _globals['_COMPILEPLANREQUEST_SLOTSENTRY']._serialized_start=714
-  _globals['_COMPILEPLANREQUEST_SLOTSENTRY']._serialized_end=770
-  _globals['_COMPILEPLANRESPONSE']._serialized_start=772
-  _globals['_COMPILEPLANRESPONSE']._serialized_end=889
-  _globals['_COMMANDPLANREQUEST']._serialized_start=892
-  _globals['_COMMANDPLANREQUEST']._serialized_end=1169
-  _globals['_COMMANDPLANRESPONSE']._serialized_start=1171
-  _globals['_COMMANDPLANRESPONSE']._serialized_end=1242
-  _globals['_PLANNER']._serialized_start=1337
-  _globals['_PLANNER']._serialized_end=1596
+  _globals['_COMPILEPLANREQUEST']._serialized_end=807
+  _globals['_COMPILEPLANREQUEST_SLOTSENTRY']._serialized_start=751
+  _globals['_COMPILEPLANREQUEST_SLOTSENTRY']._serialized_end=807
+  _globals['_COMPILEPLANRESPONSE']._serialized_start=809
+  _globals['_COMPILEPLANRESPONSE']._serialized_end=926
+  _globals['_COMMANDPLANREQUEST']._serialized_start=929
+  _globals['_COMMANDPLANREQUEST']._serialized_end=1206
+  _globals['_COMMANDPLANRESPONSE']._serialized_start=1208
+  _globals['_COMMANDPLANRESPONSE']._serialized_end=1279
+  _globals['_PLANNER']._serialized_start=1374
+  _globals['_PLANNER']._serialized_end=1633
 # @@protoc_insertion_point(module_scope)

@@ -20,7 +20,7 @@ PLAN_COMMAND_RUN: PlanCommand
 PLAN_COMMAND_CANCEL: PlanCommand
 
 class CompilePlanRequest(_message.Message):
-    __slots__ = ("tenant_id", "project_id", "plan_id", "request_id", "objective", "language", "intent", "slots", "brief_artifact_id", "goals", "inputs", "graph", "profile_id", "profile_version")
+    __slots__ = ("tenant_id", "project_id", "plan_id", "request_id", "objective", "language", "intent", "slots", "brief_artifact_id", "goals", "inputs", "graph", "profile_id", "profile_version", "validate_only")
     class SlotsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class CompilePlanRequest(_message.Message):
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     PROFILE_ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     project_id: str
     plan_id: str
@@ -56,7 +57,8 @@ class CompilePlanRequest(_message.Message):
     graph: _graph_pb2.Graph
     profile_id: str
     profile_version: int
-    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., plan_id: _Optional[str] = ..., request_id: _Optional[str] = ..., objective: _Optional[str] = ..., language: _Optional[str] = ..., intent: _Optional[str] = ..., slots: _Optional[_Mapping[str, str]] = ..., brief_artifact_id: _Optional[str] = ..., goals: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[_graph_pb2.Input, _Mapping]]] = ..., graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., profile_id: _Optional[str] = ..., profile_version: _Optional[int] = ...) -> None: ...
+    validate_only: bool
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., plan_id: _Optional[str] = ..., request_id: _Optional[str] = ..., objective: _Optional[str] = ..., language: _Optional[str] = ..., intent: _Optional[str] = ..., slots: _Optional[_Mapping[str, str]] = ..., brief_artifact_id: _Optional[str] = ..., goals: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[_graph_pb2.Input, _Mapping]]] = ..., graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., profile_id: _Optional[str] = ..., profile_version: _Optional[int] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class CompilePlanResponse(_message.Message):
     __slots__ = ("graph", "state")
