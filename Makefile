@@ -31,7 +31,7 @@ down: ## Stop the fleet
 
 test: ## Set up and run every test
 	$(bootstrap) dev
-	@$(RUN) -m pytest -q -n $(JOBS)
+	@$(RUN) -m pytest -q -n $(JOBS) --dist loadgroup
 
 bench: ## Measure the figures of the README
 	$(bootstrap) dev

@@ -1,0 +1,125 @@
+"""The fleet as a user starts and stops it: `haas up`, `status`, `env`, `down`, and Ctrl-C."""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from haas_cli.errors import Exit
+from haas_cli.fleet import state
+from haas_cli.fleet.home import Home
+from haas_cli.fleet.parts import SERVICES
+from tests.support.cli import WAIT_S, Cli
+
+PARTS = ("postgres", "valkey", *SERVICES, "envoy")
+
+
+@pytest.fixture
+def haas(tmp_path: Path) -> Iterator[Cli]:
+    """The command line with a deep home and a free port; whatever runs at the end is stopped."""
+    found = Cli.on(Home(tmp_path / ("h" * 120)))
+    yield found
+    found.call("down")
+
+
+def processes_of(home: Home) -> list[int]:
+    """The processes whose environment names the home, or that work inside it."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            cwd = os.readlink(f"/proc/{entry}/cwd")
+            environment = Path(f"/proc/{entry}/environ").read_bytes()
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+        if cwd.startswith(str(home.root)) or f"HAAS_HOME={home.root}".encode() in environment:
+            found.append(int(entry))
+    return found
+
+
+class Notices:
+    """Waits for changes of a folder (inotify), so that a test need not poll."""
+
+    def __init__(self, folder: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = libc.inotify_init1(os.O_CLOEXEC)
+        moved_to = 0x80
+        assert libc.inotify_add_watch(self._descriptor, os.fsencode(folder), moved_to) >= 0
+
+    def __enter__(self) -> "Notices":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def wait(self) -> None:
+        assert select.select([self._descriptor], [], [], WAIT_S)[0], "nothing changed"
+        os.read(self._descriptor, 65536)
+
+
+def test_up_status_and_down_leave_nothing_behind(haas: Cli) -> None:
+    up = haas.call("up", "--detach", "--json")
+    assert up.returncode == Exit.OK, up.stderr
+    ready = json.loads(up.stdout.splitlines()[-1])
+    assert ready["event"] == "ready"
+    assert set(PARTS) <= set(ready["parts"])
+
+    status = haas.call("status", "--json")
+    assert status.returncode == Exit.OK
+    shown = json.loads(status.stdout)
+    assert {name: shown["parts"][name]["state"] for name in PARTS} == dict.fromkeys(PARTS, "ready")
+    assert all(row["pss_mib"] > 0 for row in shown["parts"].values())
+
+    again = haas.call("up", "--detach")
+    assert again.returncode == Exit.FAILED
+    assert "already running" in again.stderr
+
+    assert haas.call("down").returncode == Exit.OK
+    assert processes_of(haas.home) == []
+    assert haas.call("status").returncode == Exit.NOT_RUNNING
+
+
+def test_a_taken_port_is_one_sentence_and_starts_nothing(haas: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(haas.environment["HAAS_EDGE_PORT"])))
+        taken.listen()
+        up = haas.call("up", "--detach")
+    assert up.returncode == Exit.FAILED
+    assert up.stderr.count("\n") == 1
+    assert "choose another" in up.stderr
+    assert processes_of(haas.home) == []
+
+
+@pytest.mark.parametrize(("wait_for", "status"), [("secrets", Exit.INTERRUPTED), ("ready in", Exit.OK)])
+def test_ctrl_c_stops_everything_at_any_moment(haas: Cli, wait_for: str, status: Exit) -> None:
+    process = subprocess.Popen(
+        haas.command("up"), env=haas.environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if wait_for in line:
+            break
+    # The terminal sends it to the whole foreground group.
+    os.killpg(process.pid, signal.SIGINT)
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(WAIT_S) == status
+    assert processes_of(haas.home) == []
+
+
+def test_a_service_that_is_killed_comes_back(haas: Cli) -> None:
+    assert haas.call("up", "--detach").returncode == Exit.OK
+    before = state.read(haas.home).parts["gateway"]
+    with Notices(haas.home.run) as changed:
+        os.kill(before.pid, signal.SIGKILL)
+        while (now := state.read(haas.home).parts["gateway"]).restarts == 0 or now.state != "ready":
+            changed.wait()
+    assert now.pid != before.pid
