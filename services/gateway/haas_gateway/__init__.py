@@ -1,0 +1,1 @@
+"""The gateway: the edge's generated configuration, tokens, tenants, projects, profiles, the API's own description."""
