@@ -1,0 +1,293 @@
+"""Who is told what about an event (plan §4.4), and where a stream begins and ends. No clock, no chance, no I/O.
+
+An envelope goes to those whom the event concerns and to nobody else: there is no broadcast. One envelope per event
+and receiver; whoever has to stop is not informed beside it.
+"""
+
+import dataclasses
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+SENDER_ID = "notification_team_01"
+SCHEMA_VERSION = "1.0"
+E_DEPENDENCY_FAILED = "E_DEPENDENCY_FAILED"
+REPLAN_SUB_GRAPH = "sub_graph"
+HALT, INFORM = "HALT", "INFORM"
+#: A plan's last event, and the state that it leaves the plan in.
+END_STATES: Mapping[str, str] = {"PlanCompleted": "completed", "PlanFailed": "failed", "PlanCancelled": "cancelled"}
+#: What the relay reads whole; of every other event it reads the place alone.
+CAUSES = ("ErrorDetected", "TaskCompleted", *END_STATES)
+#: A NotificationSent names at most this many receivers: 100 of 210 bytes stay below an event's 32 KiB.
+RECEIVERS_MAX = 100
+_TASKS_NAMED_MAX = 5
+_MESSAGE_CHARS_MAX = 500
+_NAMESPACE = uuid.UUID("6f1d3c52-7b0e-4c58-9a57-7e1a4e3f2b90")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cause:
+    """An event that somebody may have to hear of."""
+
+    tenant_id: str
+    project_id: str
+    seq: int
+    type: str
+    plan_id: str
+    task_id: str
+    payload: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OwnedTask:
+    """A task and the agent that owns it."""
+
+    task_id: str
+    title: str
+    owner: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """What the read model says about an event's surroundings.
+
+    Attributes:
+        language: of the plan's texts, "es" or "en".
+        brief_artifact_id: the plan's brief; empty for none.
+        requester: who created the plan.
+        affected: for an error, every task that depends on the failed one, in the order of their ids.
+        leader: for an error, the task whose sub-plan the failed one belongs to.
+        dependents: for a completed task, the tasks that read from it.
+        owners: for a plan's end, the owners of its tasks.
+    """
+
+    language: str
+    brief_artifact_id: str = ""
+    requester: str = ""
+    affected: tuple[OwnedTask, ...] = ()
+    leader: OwnedTask | None = None
+    dependents: tuple[OwnedTask, ...] = ()
+    owners: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message to one receiver (plan §4.4); `seq` and the time come with its sending."""
+
+    tenant_id: str
+    project_id: str
+    cause_seq: int
+    plan_id: str
+    receiver_id: str
+    performative: str
+    nl_summary: str
+    task_id: str = ""
+    error_code: str = ""
+    message: str = ""
+    context_artifact_id: str = ""
+    replan_scope: str = ""
+
+    @property
+    def message_id(self) -> str:
+        """The same for the same event and receiver, however often it is decided."""
+        name = f"{self.tenant_id}/{self.project_id}/{self.cause_seq}/{self.receiver_id}"
+        return str(uuid.uuid5(_NAMESPACE, name))
+
+    def to_json(self, sent_seq: int, timestamp: str) -> dict[str, Any]:
+        """Returns the envelope as it is kept: the plan's form, with the seq of the event that it was sent by."""
+        return {
+            "message_id": self.message_id,
+            "conversation_id": self.plan_id,
+            "sender_id": SENDER_ID,
+            "receiver_id": self.receiver_id,
+            "timestamp": timestamp,
+            "performative": self.performative,
+            "schema_version": SCHEMA_VERSION,
+            "tenant_id": self.tenant_id,
+            "project_id": self.project_id,
+            "nl_summary": self.nl_summary,
+            "content": {
+                "task_id": self.task_id,
+                "error_code": self.error_code,
+                "message": self.message,
+                "context_artifact_id": self.context_artifact_id,
+                "replan_scope": self.replan_scope,
+                "plan_id": self.plan_id,
+            },
+            "seq": sent_seq,
+        }
+
+
+_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "es": {
+        "halt": "Detener {tasks} por fallo en {failed}.",
+        "dependency": "Fallo en dependencia {failed}: {message}",
+        "leader": "{failed} de su equipo falló: {message}",
+        "task": "{task} ha terminado; {tasks} puede leer su resultado.",
+        "tasks": "{task} ha terminado; {tasks} pueden leer su resultado.",
+        "PlanCompleted": "El plan {plan} se ha completado.",
+        "PlanFailed": "El plan {plan} ha fallado: {message}",
+        "PlanCancelled": "El plan {plan} se ha cancelado. {message}",
+        "more": "{tasks} y {n} más",
+    },
+    "en": {
+        "halt": "Stop {tasks}: {failed} failed.",
+        "dependency": "Dependency {failed} failed: {message}",
+        "leader": "{failed} of your team failed: {message}",
+        "task": "{task} is done; {tasks} can read its result.",
+        "tasks": "{task} is done; {tasks} can read its result.",
+        "PlanCompleted": "Plan {plan} is complete.",
+        "PlanFailed": "Plan {plan} failed: {message}",
+        "PlanCancelled": "Plan {plan} was cancelled. {message}",
+        "more": "{tasks} and {n} more",
+    },
+}
+
+
+def leader_of(task_id: str) -> str:
+    """Returns the id of the task whose sub-plan a task belongs to ("T-3" of "T-3.2"); empty for none."""
+    return task_id.rpartition(".")[0]
+
+
+def requester_id(subject: str) -> str:
+    """Returns the receiver that stands for whoever asked for a plan."""
+    return f"requester:{subject}"
+
+
+def decide(cause: Cause, facts: Facts) -> list[Envelope]:
+    """Returns the envelopes that an event leads to, by receiver."""
+    if cause.type == "ErrorDetected":
+        found = _on_error(cause, facts)
+    elif cause.type == "TaskCompleted":
+        found = _on_task(cause, facts)
+    elif cause.type in END_STATES:
+        found = _on_end(cause, facts)
+    else:
+        found = []
+    return sorted(found, key=lambda e: e.receiver_id)
+
+
+def _on_error(cause: Cause, facts: Facts) -> list[Envelope]:
+    """HALT to exactly the owners of what depends on the failed task; its leader's owner hears of it in any case."""
+    texts = _texts(facts)
+    message = _short(cause.payload.get("message", ""))
+    common = {
+        **_head(cause),
+        "error_code": E_DEPENDENCY_FAILED,
+        "context_artifact_id": facts.brief_artifact_id,
+        "replan_scope": REPLAN_SUB_GRAPH,
+    }
+    found = [
+        Envelope(
+            **common, receiver_id=owner, performative=HALT, task_id=tasks[0].task_id,
+            nl_summary=texts["halt"].format(tasks=_named(tasks, texts), failed=cause.task_id),
+            message=texts["dependency"].format(failed=cause.task_id, message=message),
+        )
+        for owner, tasks in _by_owner(facts.affected).items()
+    ]  # fmt: skip
+    leader = facts.leader
+    if leader is not None and leader.owner and leader.owner not in {e.receiver_id for e in found}:
+        told = texts["leader"].format(failed=cause.task_id, message=message)
+        common["error_code"] = str(cause.payload.get("error_code", ""))
+        found.append(
+            Envelope(
+                **common, receiver_id=leader.owner, performative=INFORM, task_id=cause.task_id, nl_summary=told,
+                message=message,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _on_task(cause: Cause, facts: Facts) -> list[Envelope]:
+    """INFORM to the owners of the tasks that read from the completed one."""
+    texts = _texts(facts)
+    outputs = cause.payload.get("outputs") or {}
+    artifact = str(outputs[min(outputs)]) if outputs else ""
+    found = []
+    for owner, tasks in _by_owner(facts.dependents).items():
+        text = texts["task" if len(tasks) == 1 else "tasks"]
+        told = text.format(task=cause.task_id, tasks=_named(tasks, texts))
+        found.append(
+            Envelope(
+                **_head(cause), receiver_id=owner, performative=INFORM, nl_summary=told, task_id=cause.task_id,
+                message=told, context_artifact_id=artifact,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _on_end(cause: Cause, facts: Facts) -> list[Envelope]:
+    """INFORM to everyone who owned a task of the plan, and to whoever asked for it."""
+    why = _short(cause.payload.get("failure") or cause.payload.get("reason") or "")
+    told = _texts(facts)[cause.type].format(plan=cause.plan_id, message=why).strip()
+    receivers = {owner for owner in facts.owners if owner}
+    if facts.requester:
+        receivers.add(requester_id(facts.requester))
+    return [
+        Envelope(
+            **_head(cause), receiver_id=receiver, performative=INFORM, nl_summary=told, message=why,
+            context_artifact_id=facts.brief_artifact_id, task_id=str(cause.payload.get("task_id", "")),
+        )
+        for receiver in receivers
+    ]  # fmt: skip
+
+
+def _head(cause: Cause) -> dict[str, Any]:
+    return {
+        "tenant_id": cause.tenant_id,
+        "project_id": cause.project_id,
+        "cause_seq": cause.seq,
+        "plan_id": cause.plan_id,
+    }
+
+
+def _by_owner(tasks: Iterable[OwnedTask]) -> dict[str, list[OwnedTask]]:
+    found: dict[str, list[OwnedTask]] = {}
+    for task in tasks:
+        if task.owner:
+            found.setdefault(task.owner, []).append(task)
+    return found
+
+
+def _named(tasks: Sequence[OwnedTask], texts: Mapping[str, str]) -> str:
+    named = ", ".join(t.task_id for t in tasks[:_TASKS_NAMED_MAX])
+    rest = len(tasks) - _TASKS_NAMED_MAX
+    return texts["more"].format(tasks=named, n=rest) if rest > 0 else named
+
+
+def _texts(facts: Facts) -> Mapping[str, str]:
+    return _TEXTS.get(facts.language, _TEXTS["en"])
+
+
+def _short(text: object) -> str:
+    return str(text)[:_MESSAGE_CHARS_MAX]
+
+
+def sent_batches(envelopes: Iterable[Envelope]) -> list[list[Envelope]]:
+    """Splits envelopes into what one NotificationSent each tells: one plan's, RECEIVERS_MAX at most, in their order."""
+    by_plan: dict[tuple[str, str, str], list[Envelope]] = {}
+    for envelope in envelopes:
+        by_plan.setdefault((envelope.tenant_id, envelope.project_id, envelope.plan_id), []).append(envelope)
+    return [
+        all_of_plan[at : at + RECEIVERS_MAX]
+        for all_of_plan in by_plan.values()
+        for at in range(0, len(all_of_plan), RECEIVERS_MAX)
+    ]
+
+
+def sent_payload(batch: Sequence[Envelope]) -> dict[str, Any]:
+    """Returns the payload of the NotificationSent that tells of a batch."""
+    causes: dict[int, list[Envelope]] = {}
+    for envelope in batch:
+        causes.setdefault(envelope.cause_seq, []).append(envelope)
+    return {
+        "envelopes": [
+            {"cause_seq": seq, "receivers": [[e.receiver_id, e.performative] for e in envelopes]}
+            for seq, envelopes in causes.items()
+        ]
+    }
+
+
+def visible_receivers(agents: Iterable[str], subject: str) -> tuple[str, ...]:
+    """Returns whose inboxes a token opens: its agents' and its holder's own."""
+    return tuple(dict.fromkeys([*agents, requester_id(subject)]))

@@ -1,0 +1,251 @@
+"""What the notifier reads and writes, a named query each."""
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from haas_common.db import Lease, Scope, Tx, load_queries
+from haas_common.eventstore import NewEvent, append
+from haas_notifier import domain
+from haas_notifier.domain import Cause, Envelope, Facts, OwnedTask
+
+SQL = load_queries("haas_notifier")
+RELAY = "notifier"
+#: A failure's dependents are read up to here; a plan has at most 10,000 tasks.
+AFFECTED_MAX = 10_000
+PlanKey = tuple[str, str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Position:
+    """Everything up to here was read: the transaction (as PostgreSQL writes an xid8) and the row."""
+
+    xid: str
+    id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RelayPage:
+    """The next events of all projects: those that somebody may have to hear of, and where the page ends."""
+
+    start: Position
+    end: Position
+    causes: tuple[Cause, ...]
+    events: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event of the history; `payload_text` is its exact text."""
+
+    seq: int
+    stream: str
+    version: int
+    event_type: str
+    plan_id: str
+    task_id: str
+    actor: str
+    payload_text: str
+    recorded_at: datetime.datetime
+    hash: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """A project's first and last seq; both 0 before its first event."""
+
+    first_seq: int
+    last_seq: int
+
+
+# ── The relay ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def all_scopes(tx: Tx) -> frozenset[Scope]:
+    """Returns every project that there is."""
+    rows = await tx.all(SQL.relay_projects)
+    return frozenset(Scope(r["tenant_id"], r["project_id"]) for r in rows)
+
+
+async def has_unseen_project(tx: Tx) -> bool:
+    """Tells whether there is a project that the transaction's context does not open."""
+    return await tx.maybe(SQL.relay_unseen_project) is not None
+
+
+async def next_page(tx: Tx, limit: int) -> RelayPage:
+    """Returns what follows the relay's cursor, and is settled: no transaction that could still come before it runs."""
+    await tx.run(SQL.relay_begin, name=RELAY)
+    cursor = await tx.one(SQL.relay_cursor, name=RELAY)
+    start = Position(cursor["at_xid"], cursor["at_id"])
+    rows = await tx.all(SQL.relay_page, xid=start.xid, id=start.id, causes=list(domain.CAUSES), limit=limit)
+    causes = tuple(
+        Cause(r["tenant_id"], r["project_id"], r["seq"], r["event_type"], r["plan_id"], r["task_id"], r["payload"])
+        for r in rows
+        if r["payload"] is not None
+    )
+    end = Position(rows[-1]["at_xid"], rows[-1]["at_id"]) if rows else start
+    return RelayPage(start, end, causes, len(rows))
+
+
+async def advance(tx: Tx, page: RelayPage) -> bool:
+    """Moves the cursor to the page's end; False where another relay has moved it since the page was read."""
+    changed = await tx.run(
+        SQL.relay_advance, name=RELAY, xid=page.end.xid, id=page.end.id, from_xid=page.start.xid, from_id=page.start.id
+    )
+    return changed == 1
+
+
+async def facts_of(tx: Tx, causes: Sequence[Cause]) -> dict[tuple[PlanKey, int], Facts]:
+    """Returns what the read model says about each cause, by its plan and seq; a few queries for a whole page."""
+    plans = {_plan_of(c) for c in causes}
+    about = {_plan_of_row(r): r for r in await tx.all(SQL.plan_facts, rows=_rows(plans))}
+    ended = {_plan_of(c) for c in causes if c.type in domain.END_STATES}
+    owners: dict[PlanKey, list[str]] = {}
+    for row in await tx.all(SQL.plan_owners, rows=_rows(ended)) if ended else ():
+        owners.setdefault(_plan_of_row(row), []).append(row["owner_agent_id"])
+    done = {(*_plan_of(c), c.task_id) for c in causes if c.type == "TaskCompleted"}
+    dependents: dict[tuple[PlanKey, str], list[OwnedTask]] = {}
+    for row in await tx.all(SQL.dependents, rows=_rows(done)) if done else ():
+        dependents.setdefault((_plan_of_row(row), row["from_task"]), []).append(_task(row))
+    found: dict[tuple[PlanKey, int], Facts] = {}
+    for cause in causes:
+        plan = _plan_of(cause)
+        known: Mapping[str, Any] = about.get(plan, {})
+        failed = cause.type == "ErrorDetected"
+        found[plan, cause.seq] = Facts(
+            language=known.get("language") or "en",
+            brief_artifact_id=known.get("brief_artifact_id") or "",
+            requester=known.get("requester") or "",
+            affected=await _affected(tx, cause) if failed else (),
+            leader=await _leader(tx, cause) if failed else None,
+            dependents=tuple(dependents.get((plan, cause.task_id), ())),
+            owners=tuple(owners.get(plan, ())),
+        )
+    return found
+
+
+async def _affected(tx: Tx, cause: Cause) -> tuple[OwnedTask, ...]:
+    rows = await tx.all(SQL.affected, **_key(cause), task_id=cause.task_id, limit=AFFECTED_MAX)
+    return tuple(_task(r) for r in rows)
+
+
+async def _leader(tx: Tx, cause: Cause) -> OwnedTask | None:
+    leader = domain.leader_of(cause.task_id)
+    row = await tx.maybe(SQL.task, **_key(cause), task_id=leader) if leader else None
+    return _task(row) if row else None
+
+
+async def unsent(tx: Tx, envelopes: Sequence[Envelope]) -> list[Envelope]:
+    """Leaves out what was sent before."""
+    fields = ("tenant_id", "project_id", "seq", "receiver_id")
+    asked = [(e.tenant_id, e.project_id, e.cause_seq, e.receiver_id) for e in envelopes]
+    rows = json.dumps([dict(zip(fields, row, strict=True)) for row in asked])
+    sent = {tuple(r[f] for f in fields) for r in await tx.all(SQL.already_sent, rows=rows)}
+    return [envelope for envelope, key in zip(envelopes, asked, strict=True) if key not in sent]
+
+
+async def send(tx: Tx, lease: Lease, envelopes: Sequence[Envelope]) -> None:
+    """Keeps envelopes and appends the NotificationSent events that tell of them. Raises LeaseLost."""
+    batches = domain.sent_batches(envelopes)
+    events = [
+        NewEvent(
+            Scope(batch[0].tenant_id, batch[0].project_id), f"notify/{batch[0].plan_id}", "NotificationSent",
+            domain.sent_payload(batch), domain.SENDER_ID, plan_id=batch[0].plan_id,
+        )
+        for batch in batches
+    ]  # fmt: skip
+    recorded = await append(tx, events, lease)
+    rows = []
+    for batch, place in zip(batches, recorded, strict=True):
+        at = place.recorded_at.astimezone(datetime.UTC).isoformat()
+        rows += [
+            {
+                "tenant_id": e.tenant_id, "project_id": e.project_id, "seq": e.cause_seq, "receiver_id": e.receiver_id,
+                "message_id": e.message_id, "envelope": e.to_json(place.seq, at), "sent_at": at,
+            }
+            for e in batch
+        ]  # fmt: skip
+    await tx.run(SQL.keep_envelopes, rows=json.dumps(rows, ensure_ascii=False))
+
+
+# ── The readers of one project ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def head(tx: Tx, scope: Scope) -> Head:
+    """Returns where a project's history begins and ends."""
+    row = await tx.one(SQL.head, **_scope(scope))
+    return Head(row["first_seq"], row["last_seq"])
+
+
+async def plan_state(tx: Tx, scope: Scope, plan_id: str) -> str:
+    """Returns where a plan stands; empty for no such plan."""
+    row = await tx.maybe(SQL.plan_state, **_scope(scope), plan_id=plan_id)
+    return row["state"] if row else ""
+
+
+async def events_page(
+    tx: Tx, scope: Scope, plan_id: str, after: int, limit: int, bytes_max: int
+) -> tuple[list[StoredEvent], bool]:
+    """Returns the events after a seq, and whether more are there. Whoever sees a seq has all below it before it."""
+    bounds = {**_scope(scope), "after": after, "limit": limit, "bytes_max": bytes_max}
+    if plan_id:
+        rows = await tx.all(SQL.plan_events_page, plan_id=plan_id, **bounds)
+    else:
+        rows = await tx.all(SQL.events_page, **bounds)
+    names = [f.name for f in dataclasses.fields(StoredEvent)]
+    return [StoredEvent(**{n: r[n] for n in names}) for r in rows], bool(rows) and rows[0]["found"] > len(rows)
+
+
+async def inbox_page(
+    tx: Tx, scope: Scope, receivers: Sequence[str], before: tuple[int, str], limit: int
+) -> list[tuple[int, str, Mapping[str, Any]]]:
+    """Returns receivers' envelopes, newest first: the seq of the cause, the receiver, the envelope."""
+    rows = await tx.all(
+        SQL.inbox_page, **_scope(scope), receivers=list(receivers), before_seq=before[0], before_receiver=before[1],
+        limit=limit,
+    )  # fmt: skip
+    return [(r["seq"], r["receiver_id"], r["envelope"]) for r in rows]
+
+
+async def sent_page(
+    tx: Tx, scope: Scope, receivers: Sequence[str], after: int, limit: int
+) -> tuple[int, list[Mapping[str, Any]]]:
+    """Returns where a page of the history ends (`after` when it is empty), and the envelopes sent in it, in order."""
+    rows = await tx.all(SQL.sent_page, **_scope(scope), after=after, limit=limit)
+    if not rows:
+        return after, []
+    sent = {r["seq"]: r["payload"] for r in rows if r["payload"] is not None}
+    causes = sorted({e["cause_seq"] for payload in sent.values() for e in payload["envelopes"]})
+    if not causes:
+        return rows[-1]["seq"], []
+    found = await tx.all(SQL.envelopes_of, **_scope(scope), causes=causes, receivers=list(receivers))
+    # The envelopes about one event may have been told in two events; each is delivered with its own.
+    mine = [r["envelope"] for r in found if r["envelope"]["seq"] in sent]
+    return rows[-1]["seq"], sorted(mine, key=lambda e: e["seq"])
+
+
+def _scope(scope: Scope) -> dict[str, str]:
+    return {"tenant_id": scope.tenant_id, "project_id": scope.project_id}
+
+
+def _key(cause: Cause) -> dict[str, str]:
+    return {"tenant_id": cause.tenant_id, "project_id": cause.project_id, "plan_id": cause.plan_id}
+
+
+def _plan_of(cause: Cause) -> PlanKey:
+    return (cause.tenant_id, cause.project_id, cause.plan_id)
+
+
+def _plan_of_row(row: Mapping[str, Any]) -> PlanKey:
+    return (row["tenant_id"], row["project_id"], row["plan_id"])
+
+
+def _task(row: Mapping[str, Any]) -> OwnedTask:
+    return OwnedTask(row["task_id"], row["title"], row["owner_agent_id"])
+
+
+def _rows(keys: Iterable[tuple[str, ...]]) -> str:
+    names = ("tenant_id", "project_id", "plan_id", "task_id")
+    return json.dumps([dict(zip(names, key, strict=False)) for key in sorted(keys)])
