@@ -1,15 +1,14 @@
 """What a tool is and what a call of one is. Pure values and decisions."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from haas_common.auth import Claims
 from haas_common.db import Scope
-from haas_common.errors import ScopeMissing, ToolArgumentsInvalid, ToolNotAllowed
+from haas_common.errors import ScopeMissing, ToolNotAllowed
 from haas_common.profiles import Profile
 
-ARGUMENT_DEPTH_MAX = 16
 #: A result above this goes to the blob store; the row and the event keep its hash (design 7).
 INLINE_RESULT_BYTES_MAX = 32 * 1024
 
@@ -114,20 +113,3 @@ def check_grant(invocation: Invocation, spec: ToolSpec, profile: Profile) -> Non
     for scope in ("tools.invoke", *spec.scopes):
         if scope not in invocation.claims.scopes:
             raise ScopeMissing(f"{spec.name} needs the scope {scope}.", scope=scope)
-
-
-def plain(value: Any, tool: str, depth: int = 0) -> Any:
-    """Returns a value of a Struct as JSON has it: whole numbers as int (a Struct knows doubles only).
-
-    Raises ToolArgumentsInvalid where it is nested deeper than 16 levels.
-    """
-    if depth > ARGUMENT_DEPTH_MAX:
-        sentence = f"The arguments are nested deeper than {ARGUMENT_DEPTH_MAX} levels."
-        raise ToolArgumentsInvalid(sentence, tool=tool, field="arguments", rule="depth_max")
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, Mapping):
-        return {key: plain(inner, tool, depth + 1) for key, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(inner, tool, depth + 1) for inner in value]
-    return value

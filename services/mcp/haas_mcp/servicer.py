@@ -1,15 +1,17 @@
 """Messages to calls of the operations and back."""
 
 import json
+from typing import Any
 
 import grpc.aio
 from google.protobuf import json_format, struct_pb2
 
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
+from haas_common import structs
 from haas_common.calls import current_call
 from haas_common.errors import ToolArgumentsInvalid
 from haas_common.ids import new_id
-from haas_mcp import domain, operations
+from haas_mcp import operations
 from haas_mcp.domain import Invocation
 
 
@@ -60,12 +62,10 @@ class ToolsServicer(mcp_pb2_grpc.ToolsServicer):
         return mcp_pb2.InvokeToolResponse(result=result, replayed=answer.replayed, duration_ms=answer.duration_ms)
 
 
-def _arguments(request: mcp_pb2.InvokeToolRequest) -> dict:
+def _arguments(request: mcp_pb2.InvokeToolRequest) -> dict[str, Any]:
     """The arguments as JSON has them. Raises ToolArgumentsInvalid for what JSON cannot say, or too deep a nesting."""
     try:
-        found = json_format.MessageToDict(request.arguments)
-    except (ValueError, json_format.Error, RecursionError):
-        raise ToolArgumentsInvalid(
-            "A number of the arguments is not finite.", tool=request.tool, field="arguments", rule="json"
-        ) from None
-    return domain.plain(found, request.tool)
+        return structs.read_struct(request.arguments)
+    except structs.StructInvalid as error:
+        sentence = f"The arguments break a rule: {error}."
+        raise ToolArgumentsInvalid(sentence, tool=request.tool, field="arguments", rule=error.rule) from None
