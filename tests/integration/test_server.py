@@ -312,7 +312,7 @@ async def test_a_streams_error_comes_after_its_answers(world):
     seen = []
     with refused("CURSOR_OUT_OF_RANGE"):
         async for answer in call:
-            seen.append(answer.event.seq)  # noqa: PERF401 - the loop fails at its end
+            seen.append(answer.event.seq)
     assert seen == [1, 2, 3]
 
 
@@ -349,8 +349,13 @@ async def test_an_uploads_later_messages_may_leave_the_tenant_out(world):
 
 @pytest.mark.parametrize(
     ("tenants", "reason"),
-    [(("t-two",), "TENANT_MISMATCH"), (("t-one", "t-two"), "TENANT_MISMATCH"), (("",), "TENANT_REQUIRED"), ((), "FIELD_INVALID")],
-)  # fmt: skip
+    [
+        (("t-two",), "TENANT_MISMATCH"),
+        (("t-one", "t-two"), "TENANT_MISMATCH"),
+        (("",), "TENANT_REQUIRED"),
+        ((), "FIELD_INVALID"),
+    ],
+)
 async def test_an_upload_that_names_another_tenant_anywhere_is_refused(world, tenants, reason):
     with refused(reason):
         await upload(world, *tenants)

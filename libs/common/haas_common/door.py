@@ -30,6 +30,9 @@ SPIFFE_PREFIX = "spiffe://haas/svc/"
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 REFLECTION_PREFIX = "/grpc.reflection."
 SCOPE_REFLECTION = "reflection"
+#: How much of a refused upload is read, and for how long.
+DRAIN_BYTES_MAX = 16 * 1024 * 1024
+DRAIN_S = 5.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 #: Ids that a request may carry beside its scope, for the log lines of the call.
 _LOGGED_FIELDS = ("plan_id", "task_id")
@@ -343,8 +346,12 @@ class _Entry:
         # The caller is checked before its first message is waited for.
         self._door.admit(self._method, self._metadata, context)
         first = await self._first(requests, context)
-        async with self._entered(first, context) as call:
-            return await inner(self._all(first, requests, call), context)
+        try:
+            async with self._entered(first, context) as call:
+                return await inner(self._all(first, requests, call), context)
+        except Exception:
+            await self._drained(requests)
+            raise
 
     async def _stream_stream(self, inner: Any, requests: Any, context: grpc.aio.ServicerContext) -> None:
         self._door.admit(self._method, self._metadata, context)
@@ -364,6 +371,16 @@ class _Entry:
         except TimeoutError as error:
             raise errors.DeadlinePassed from error
         raise errors.FieldInvalid("The stream ended before its first message.", field="", rule="first_message")
+
+    async def _drained(self, requests: AsyncIterator[Any]) -> None:
+        """Reads what the caller still sends, within limits: HTTP/2 clients lose an answer that comes too early."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                size = 0
+                async for request in requests:
+                    size += request.ByteSize() if isinstance(request, Message) else 0
+                    if size > DRAIN_BYTES_MAX:
+                        return
 
     async def _all(self, first: Any, requests: AsyncIterator[Any], call: calls.Call) -> AsyncIterator[Any]:
         """The stream's messages; a later one may leave the tenant and project out, never name others."""

@@ -16,7 +16,7 @@ from haas_gateway.edge.contract import Method, descriptor_path, methods
 from haas_gateway.edge.filters import DESCRIPTOR, ECDS_JWT, JWT_FILTER, file_source, http_filters, jwt_authn
 from haas_gateway.edge.replies import local_reply_config
 from haas_gateway.edge.routes import STREAM_IDLE_S, route_config
-from haas_gateway.edge.settings import WINDOW_BYTES, EdgeSettings
+from haas_gateway.edge.settings import HEAP_BYTES_MAX, WINDOW_BYTES, EdgeSettings
 
 __all__ = ["EdgeSettings", "render", "write_config", "write_jwks"]
 
@@ -30,7 +30,7 @@ _LOG = {
     "ts": "%START_TIME%",
     "level": "info",
     "service": "edge",
-    "msg": "%REQ(:METHOD)% %PATH(NQ:ORIG_OR_PATH)%",
+    "msg": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)% %PATH(NQ:ORIG_OR_PATH)%",
     "rpc": "%PATH(NQ:PATH)%",
     "status": "%RESPONSE_CODE%",
     "grpc_status": "%GRPC_STATUS%",
@@ -142,20 +142,42 @@ def _listener(settings: EdgeSettings, found: Sequence[Method]) -> dict[str, Any]
     }
 
 
+def _overload() -> dict[str, Any]:
+    """So many connections, so much memory; at 90 % of it the fattest streams are reset, at 95 % no request is taken."""
+    monitors = f"{_TYPES}.extensions.resource_monitors"
+    heap = "envoy.resource_monitors.fixed_heap"
+    connections = {
+        "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": CONNECTIONS_MAX,
+    }
+    memory = {"@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": HEAP_BYTES_MAX}
+    return {
+        "refresh_interval": "0.25s",
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
+        "resource_monitors": [
+            {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections},
+            {"name": heap, "typed_config": memory},
+        ],
+        "actions": [
+            {
+                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "triggers": [{"name": heap, "scaled": {"scaling_threshold": 0.9, "saturation_threshold": 0.98}}],
+            },
+            {
+                "name": "envoy.overload_actions.stop_accepting_requests",
+                "triggers": [{"name": heap, "threshold": {"value": 0.95}}],
+            },
+        ],
+    }
+
+
 def render(settings: EdgeSettings, descriptor_set: bytes) -> dict[str, Any]:
     """Envoy's bootstrap configuration; JSON of it is YAML too."""
-    monitor = {
-        "name": "envoy.resource_monitors.global_downstream_max_connections",
-        "typed_config": {
-            "@type": f"{_TYPES}.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-            "max_active_downstream_connections": CONNECTIONS_MAX,
-        },
-    }
     found = tuple(methods(descriptor_set))
     return {
         "admin": {"address": {"pipe": {"path": settings.admin_socket, "mode": 0o600}}},
         "node": {"id": "edge", "cluster": "haas"},
-        "overload_manager": {"resource_monitors": [monitor]},
+        "overload_manager": _overload(),
         "static_resources": {"listeners": [_listener(settings, found)], "clusters": clusters(settings)},
     }
 

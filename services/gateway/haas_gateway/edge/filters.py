@@ -1,6 +1,6 @@
 """The chain that every request passes, in this order:
 
-cors -> body limits -> buffer (REST) -> jwt_authn -> gRPC-Web -> transcoder -> field extraction -> tenant rule (Lua)
+cors -> buffer (REST) -> body limits -> jwt_authn -> gRPC-Web -> transcoder -> field extraction -> tenant rule (Lua)
      -> the tenant's bucket -> router
 """
 
@@ -12,9 +12,9 @@ from haas_gateway.edge.contract import Method
 from haas_gateway.edge.routes import FILTER_BODY_LIMIT, FILTER_BUFFER
 from haas_gateway.edge.settings import (
     BODY_BYTES_MAX,
+    REFUSED_BYTES_MAX,
     RESPONSE_BYTES_MAX,
     TENANT_CALLS_PER_S,
-    UPLOAD_BYTES_MAX,
     EdgeSettings,
 )
 
@@ -79,7 +79,7 @@ def _transcoder(methods: Sequence[Method]) -> dict[str, Any]:
         },
         "match_unregistered_custom_verb": True,
         "query_param_unescape_plus": True,
-        "max_request_body_size": UPLOAD_BYTES_MAX,
+        "max_request_body_size": REFUSED_BYTES_MAX,
         "max_response_body_size": RESPONSE_BYTES_MAX,
     }
 
@@ -132,9 +132,9 @@ def http_filters(settings: EdgeSettings, methods: Sequence[Method]) -> list[dict
     sizes = f"{_HTTP}.body_size_limit.v3.BodySizeLimit"
     configured: list[tuple[str, dict[str, Any]]] = [
         ("envoy.filters.http.cors", {"@type": f"{_HTTP}.cors.v3.Cors"}),
-        ("haas.upload_limit", {"@type": sizes, "max_request_bytes": UPLOAD_BYTES_MAX}),
+        (FILTER_BUFFER, {"@type": f"{_HTTP}.buffer.v3.Buffer", "max_request_bytes": REFUSED_BYTES_MAX}),
+        ("haas.upload_limit", {"@type": sizes, "max_request_bytes": REFUSED_BYTES_MAX}),
         (FILTER_BODY_LIMIT, {"@type": sizes, "max_request_bytes": BODY_BYTES_MAX}),
-        (FILTER_BUFFER, {"@type": f"{_HTTP}.buffer.v3.Buffer", "max_request_bytes": BODY_BYTES_MAX}),
     ]
     after: list[tuple[str, dict[str, Any]]] = [
         ("envoy.filters.http.grpc_web", {"@type": f"{_HTTP}.grpc_web.v3.GrpcWeb"}),

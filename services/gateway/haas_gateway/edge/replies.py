@@ -89,7 +89,8 @@ REPLIES = (
     Reply(_flag("DT", "UT", "UMSDR"), "DEADLINE_PASSED", 4, "The call's deadline passed first.", http=504),
     Reply(_status(504), "DEADLINE_PASSED", 4, "The call's deadline passed first."),
     Reply(_status(503), "SERVICE_UNAVAILABLE", 14, "A service of the fleet cannot be reached."),
-    Reply(_status(400), "FIELD_INVALID", 3, "", (("field", ""), ("rule", "readable"))),
+    Reply(_said("grpc_json_transcode_failure"), "FIELD_INVALID", 3, "", (("field", ""), ("rule", "readable"))),
+    Reply(_status(400), "FIELD_INVALID", 3, "The request is malformed.", (("field", ""), ("rule", "readable"))),
     Reply(_status(400, "GE"), "GATEWAY", 14, "The edge could not handle the call."),
 )
 

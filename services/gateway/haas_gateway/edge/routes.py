@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from haas_gateway.edge.contract import Method
-from haas_gateway.edge.settings import BODY_BYTES_MAX, EdgeSettings
+from haas_gateway.edge.settings import REFUSED_BYTES_MAX, EdgeSettings
 
 _TYPES = "type.googleapis.com/envoy"
 #: A stream says something every 15 s; one that is silent for this long is dead.
@@ -42,7 +42,7 @@ def _per_filter(*, upload: bool) -> dict[str, Any]:
 def _buffered() -> dict[str, Any]:
     """REST bodies are read before they are answered: curl over HTTP/2 fails on an answer that comes earlier."""
     limit = {"@type": f"{_TYPES}.extensions.filters.http.buffer.v3.BufferPerRoute"}
-    return {"typed_per_filter_config": {FILTER_BUFFER: {**limit, "buffer": {"max_request_bytes": BODY_BYTES_MAX}}}}
+    return {"typed_per_filter_config": {FILTER_BUFFER: {**limit, "buffer": {"max_request_bytes": REFUSED_BYTES_MAX}}}}
 
 
 def _method_route(method: Method) -> dict[str, Any]:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BODY_BYTES_MAX = 1024 * 1024
-#: Files go up to 8 MiB; the service itself counts exactly, this much more is for frames around them.
-UPLOAD_BYTES_MAX = 8 * 1024 * 1024 + 64 * 1024
+#: Bodies are read up to here before they are refused: curl over HTTP/2 fails on an answer that comes earlier.
+#: Uploads (8 MiB) are counted exactly by their service.
+REFUSED_BYTES_MAX = 12 * 1024 * 1024
+#: What all bodies together may hold: above it, Envoy resets the fattest streams first, then takes no more requests.
+HEAP_BYTES_MAX = 512 * 1024 * 1024
 #: A page of answers is one message; it has to fit into the windows, or Envoy answers 500.
 RESPONSE_BYTES_MAX = 4 * 1024 * 1024
 WINDOW_BYTES = 4 * 1024 * 1024
