@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import psycopg
 import pytest
+
 from haas_common import errors
 from haas_common.db import Database, Lease, Scope
 from haas_common.db.queries import Query
@@ -26,14 +27,15 @@ from haas_planner.worker import Shard
 from tests.integration.conftest import TestDatabase
 
 SCOPE = Scope("t-one", "p-main")
-EVENTS = Query("events", "", "SELECT seq, event_type, task_id, version FROM events WHERE stream = %(s)s ORDER BY version")
+EVENTS = Query("events", "", "SELECT event_type, task_id, version FROM events WHERE stream = %(s)s ORDER BY version")
 PLAN = Query("plan", "", "SELECT state, tasks_by_state, failure FROM plans WHERE plan_id = %(id)s")
 TASKS = Query("tasks", "", "SELECT task_id, status, attempt FROM tasks_read WHERE plan_id = %(id)s")
 
 
 def task(number: int, *after: int, kind: str = "specialist", attempts_max: int = 3) -> Task:
     reads = tuple(Slot(f"v{n}", "value.x", f"T-{n}") for n in after)
-    return Task(f"T-{number}", kind, "some.skill", "", f"agent-{number}", reads, (Slot(f"v{number}", "value.x"),), {}, attempts_max, 5)
+    writes = (Slot(f"v{number}", "value.x"),)
+    return Task(f"T-{number}", kind, "some.skill", "", f"agent-{number}", reads, writes, {}, attempts_max, 5)
 
 
 @dataclasses.dataclass

@@ -76,7 +76,7 @@ def hash_of(file: bytes) -> str:
 
 
 def render(front: Mapping[str, Any], data: Mapping[str, Any], body: str) -> bytes:
-    """Returns the file's bytes but for `hash_curr` and `signature`, which `seal` adds. Lines end in \\n alone."""
+    """Returns the file's bytes but for `hash_curr` and `signature`, which `seal` adds. Lines end as in Unix."""
     head = yaml.dump(dict(front), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=10_000)
     if data:
         head += f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n"

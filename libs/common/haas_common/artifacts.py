@@ -102,8 +102,7 @@ class ArtifactStore:
     ) -> ArtifactRecord:
         """Writes the next version: bytes first, then its event and read model in the caller's transaction.
 
-        Args:
-            once: what is there already is returned as it is: a retry of a task writes nothing twice.
+        With `once`, what is there already is returned as it is: a retry of a task writes nothing twice.
 
         Raises PayloadTooLarge, and StreamVersionConflict when another writer came first.
         """

@@ -88,5 +88,5 @@ class LeaseKeeper:
         except errors.LeaseLost:
             _log.warning("%s: taken over by another instance", lease.name)
             self._seen.discard(lease.name)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a fault of one lease's work must not end the others'
             _log.exception("%s: ended by a fault; it is taken up again", lease.name)

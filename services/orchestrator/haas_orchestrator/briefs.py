@@ -71,7 +71,6 @@ class _Facts:
 
 async def make_brief(
     objective: str,
-    language: str,
     detected: Detected,
     profile: Profile,
     inputs: Mapping[str, object],
@@ -87,6 +86,7 @@ async def make_brief(
     Raises:
         ModelFailed: the model did not keep the contract.
     """
+    language = detected.language
     slots = {**detected.slots, **_plain_slots(inputs)}
     goals = choose_goals(objective, detected, profile, inputs)
     quotes = [p for p, _ in rank(passages(documents), objective, QUOTES_MAX)]
@@ -147,12 +147,13 @@ def write_candidate(strategy: str, facts: _Facts) -> Candidate:
         objective.append(texts["measured_by"].format(", ".join(measurable[:MEASURABLE_ENOUGH])) if measurable else texts["no_target"])
     if strategy == "evidence":
         scope += [texts["quote"].format(p.text[:240], p.cite) for p in facts.quotes]
-    scope += [texts["brand"].format(name, ", ".join(facts.profile.fact(name))) for name in ("audience", "voice") if facts.profile.fact(name)]
+    scope += [texts["brand"].format(texts[f"brand_{name}"], ", ".join(facts.profile.fact(name))) for name in ("audience", "voice") if facts.profile.fact(name)]
     if not scope:
         scope.append(texts["no_scope"])
     criteria = [texts["criterion_artifacts"].format(", ".join(file_of(g) for g in facts.goals))] if facts.goals else []
     criteria += measurable if strategy != "direct" else measurable[:1]
     criteria.append(texts["criterion_sources"])
+    criteria = [c[:1].upper() + c[1:] for c in criteria]
     return Candidate(
         strategy,
         tuple(objective),
@@ -171,7 +172,7 @@ def _input_lines(facts: _Facts) -> list[str]:
         kind = facts.profile.input_type(name, str(value))
         shown = f"`{str(value)[:19]}…`" if _is_file(value) else str(value)[:80]
         lines.append(f"{name} ({kind}): {shown}{about}")
-    lines += [texts["input_absent"].format(n, s.type) for n, s in facts.profile.inputs.items() if n not in facts.inputs]
+    lines += [texts["input_absent"].format(n, s.type) for n, s in facts.profile.inputs.items() if n not in facts.inputs and n not in facts.slots]
     return lines or [texts["no_inputs"]]
 
 

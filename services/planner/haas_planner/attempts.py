@@ -178,7 +178,7 @@ class Attempts:
             return Failed(*head, "DEADLINE_PASSED", f"the attempt took longer than {limit_s} s", True)
         except errors.HaasError as error:
             return Failed(*head, error.reason, error.message, error.reason not in _FINAL)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a skill's fault is an outcome
             # The text stays in the log: it may hold anything.
             _log.exception("attempt failed", extra={"plan_id": assignment.plan_id, "task_id": assignment.task.task_id})
             return Failed(*head, "INTERNAL_ERROR", f"the skill failed ({type(error).__name__})", True)

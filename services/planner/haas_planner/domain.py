@@ -340,8 +340,7 @@ class Failure:
 def fail(plan: Plan, task_id: str, attempt: int, failure: Failure, now_us: int, jitter: float) -> list[Event]:
     """Takes an attempt's failure: another attempt after a while, or the end of the plan.
 
-    Args:
-        jitter: 0 to 1, spreads the retries of many tasks.
+    `jitter`, 0 to 1, spreads the retries of many tasks.
     """
     if not _current(plan, task_id, attempt):
         return []

@@ -18,7 +18,7 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Input:
-    """A named value from outside. `ref`: "sha256:…" of an upload, an artifact's id, or "json:<value>" for a plain one."""
+    """A named value from outside. `ref`: "sha256:…" of an upload, an artifact's id, or a plain value's text."""
 
     name: str
     type: str

@@ -15,7 +15,7 @@ from haas_common.profile_store import ProfileStore
 from haas_planner import contracts, drafting, store
 from haas_planner.domain import task_to_json
 from haas_planner.graph import Graph, Input
-from haas_planner.skills import REGISTRY
+from haas_planner.skills.registry import SPECS
 from haas_planner.store import Command
 from haas_planner.work import check_sizes
 
@@ -118,13 +118,12 @@ class Operations:
 
 def _graph(wanted: Compile, profile: Any) -> Graph:
     """Drafts where no graph was given, and validates either."""
-    specs = tuple(REGISTRY.values())
     if wanted.graph is None:
-        graph = drafting.draft(wanted.goals, profile, specs, wanted.inputs, wanted.slots, wanted.language)
+        graph = drafting.draft(wanted.goals, profile, SPECS, wanted.inputs, wanted.slots, wanted.language)
     else:
         named = {i.name for i in wanted.graph.inputs}
         extra = tuple(i for i in wanted.inputs if i.name not in named)
         graph = Graph(wanted.graph.tasks, (*wanted.graph.inputs, *extra))
-    contracts.validate(graph, profile, specs, graph.inputs)
+    contracts.validate(graph, profile, SPECS, graph.inputs)
     check_sizes(graph.tasks)
     return graph

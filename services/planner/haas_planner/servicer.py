@@ -3,10 +3,9 @@
 from typing import Any
 
 from haas.planner.v1 import graph_pb2, planner_pb2, planner_pb2_grpc
-
 from haas_common.calls import Call, current_call
 from haas_planner.operations import Compile, Operations
-from haas_planner.skills import REGISTRY
+from haas_planner.skills.registry import SPECS
 from haas_planner.store import Command
 from haas_planner.translate import graph_from_proto, graph_to_proto, inputs_from_proto
 
@@ -29,10 +28,10 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
-    async def CompilePlan(self, request: planner_pb2.CompilePlanRequest, context: Any) -> planner_pb2.CompilePlanResponse:
+    async def CompilePlan(self, request: Any, context: Any) -> planner_pb2.CompilePlanResponse:
         """See planner.proto."""
         call = current_call()
-        graph = graph_from_proto(request.graph, REGISTRY.values()) if request.HasField("graph") else None
+        graph = graph_from_proto(request.graph, SPECS) if request.HasField("graph") else None
         compiled = await self._operations.compile(
             Compile(
                 call.scope, request.plan_id, request.request_id, actor_of(call), call.trace_id, request.objective,
@@ -43,7 +42,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         )  # fmt: skip
         return planner_pb2.CompilePlanResponse(graph=graph_to_proto(compiled), state=graph_pb2.PLAN_STATE_CREATED)
 
-    async def CommandPlan(self, request: planner_pb2.CommandPlanRequest, context: Any) -> planner_pb2.CommandPlanResponse:
+    async def CommandPlan(self, request: Any, context: Any) -> planner_pb2.CommandPlanResponse:
         """See planner.proto."""
         call = current_call()
         body = {"reason": request.reason} if request.reason else {}

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf import json_format
-from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 
+from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 from haas_common import artifact_file, clock, errors
 from haas_common.artifacts import ArtifactStore, Document, Draft, Placing, artifact_id_of
 from haas_common.auth import Issuer
@@ -24,7 +24,8 @@ from haas_planner import contracts
 from haas_planner.attempts import Assignment, Result
 from haas_planner.domain import task_to_json
 from haas_planner.graph import Graph, Task, order_key
-from haas_planner.skills import REGISTRY, SkillSpec
+from haas_planner.skills.registry import BY_NAME, SPECS
+from haas_planner.skills.spec import SkillSpec
 
 # Read, write and call, and nothing else; the profile's own policy narrows it further.
 TOOL_SCOPES = ("artifacts.read", "artifacts.write", "tools.invoke", "tools.read")
@@ -151,22 +152,23 @@ class Worker:
         task = assignment.task
         if task.kind == "tool":
             return await self._keep(context, [await _tool_draft(context)])
-        spec = REGISTRY[task.skill]
+        spec = BY_NAME[task.skill]
         if task.kind == "leader":
             return await self._lead(context, spec)
-        assert spec.run is not None  # noqa: S101 - contracts.validate checked the kind
+        assert spec.run is not None
         return await self._keep(context, await spec.run(context))
 
     async def _lead(self, context: WorkContext, spec: SkillSpec) -> Result:
         assignment = context.assignment
-        assert spec.expand is not None and spec.report is not None  # noqa: S101 - contracts.validate checked the kind
+        assert spec.expand is not None
+        assert spec.report is not None
         if assignment.phase == "report":
             done = sorted(assignment.children, key=lambda t: order_key(t.task_id))
             return await self._keep(context, [await spec.report(context, done)])
         tasks = await spec.expand(context)
         inputs = tuple(assignment.inputs.values())
         whole = contracts.expand(Graph(tuple(assignment.whole), inputs), assignment.task.task_id, tasks)
-        contracts.validate(whole, context.profile, tuple(REGISTRY.values()), inputs)
+        contracts.validate(whole, context.profile, SPECS, inputs)
         check_sizes(tasks)
         return tasks
 
@@ -232,7 +234,8 @@ async def _tool_draft(context: WorkContext) -> Draft:
     result = await context.call_tool(task.skill, context.params)
     shown = await asyncio.to_thread(json.dumps, result, ensure_ascii=False, indent=2, sort_keys=True)
     body = f"# {task.title or task.skill}\n\n```json\n{shown}\n```"
-    return Draft(f"{slot.name}.md", slot.type, slot.name, task.title or task.skill, body, result, [f"tool:{task.skill}"])
+    title = task.title or task.skill
+    return Draft(f"{slot.name}.md", slot.type, slot.name, title, body, result, [f"tool:{task.skill}"])
 
 
 def check_sizes(tasks: list[Task] | tuple[Task, ...]) -> None:

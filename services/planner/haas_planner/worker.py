@@ -163,7 +163,7 @@ class Shard:
             events = self._decided(key, batch, lambda: _command(plan, command))
         except domain.Refused as refused:
             result: dict[str, Any] = {"reason": refused.reason, "message": str(refused), "metadata": refused.metadata}
-        except Exception:
+        except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
             self._quarantine(key, batch)
             result = {"reason": "INTERNAL_ERROR", "message": "The plan cannot be decided.", "metadata": {}}
         else:
@@ -177,7 +177,7 @@ class Shard:
             return
         try:
             self._decided(key, batch, lambda: _result(plan, outcome))
-        except Exception:
+        except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
             self._quarantine(key, batch)
 
     def _quarantine(self, key: PlanKey, batch: _Batch) -> None:
@@ -288,7 +288,7 @@ def _result(plan: Plan, outcome: Outcome) -> list[Event]:
         return domain.complete(plan, outcome.task_id, outcome.attempt, outcome.outputs)
     if isinstance(outcome, Expanded):
         return domain.expand(plan, outcome.task_id, outcome.attempt, outcome.tasks)
-    assert isinstance(outcome, Failed)  # noqa: S101 - the three kinds of outcome
+    assert isinstance(outcome, Failed)
     failure = domain.Failure(outcome.reason, outcome.message, outcome.retryable)
     return _failed(plan, outcome.task_id, outcome.attempt, failure, time.time_ns() // 1000)
 

@@ -23,6 +23,7 @@ from haas_common.db import lint
 from haas_common.db.queries import Query
 from haas_common.db.translate import translate
 
+Connection = psycopg.AsyncConnection[dict[str, Any]]
 DEFAULT_TIMEOUT_S = 10.0
 # A signed context outlives its transaction's own limit by this much, and no more.
 _CONTEXT_SLACK_S = 30
@@ -158,7 +159,7 @@ class Database:
             cut.cancel()
             await self._pool.putconn(connection)
 
-    async def _begin(self, lease: str, scopes: Sequence[Scope], left_s: float) -> psycopg.AsyncConnection[dict[str, Any]]:
+    async def _begin(self, lease: str, scopes: Sequence[Scope], left_s: float) -> Connection:
         """Takes a connection and begins. One that died in the pool (a restart) is replaced: nothing ran on it yet."""
         give_up = time.monotonic() + left_s
         while True:
@@ -177,7 +178,6 @@ class Database:
                         b"SELECT set_config('haas.ctx', %s, true), set_config('statement_timeout', %s, true)",
                         (context, limit_ms),
                     )
-                return connection
             except psycopg.OperationalError as error:
                 await self._pool.putconn(connection)
                 await self._pool.check()
@@ -187,6 +187,8 @@ class Database:
                 await _roll_back(connection)
                 await self._pool.putconn(connection)
                 raise
+            else:
+                return connection
 
     def _signed(self, backend_pid: int, lease: str, scopes: Sequence[Scope], left_s: float) -> str:
         """Signs the context that the policies check: this connection, until shortly after the deadline."""
@@ -196,7 +198,7 @@ class Database:
 
 
 def connection_parameters(url: str, application: str) -> dict[str, Any]:
-    """Returns what to connect with; a socket's folder may lie deeper than the 107 bytes that a socket's path can have."""
+    """Returns what to connect with; a socket's folder may lie deeper than the 107 bytes that its path can have."""
     parameters: dict[str, Any] = dict(conninfo_to_dict(url))
     host = str(parameters.get("host", ""))
     if host.startswith("/"):

@@ -78,7 +78,8 @@ def _roles(connection: psycopg.Connection[tuple[object, ...]], app_password: str
 
 def _apply(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS public.haas_migrations (name text PRIMARY KEY, applied_at timestamptz DEFAULT now())"
+        "CREATE TABLE IF NOT EXISTS public.haas_migrations"
+        " (name text PRIMARY KEY, applied_at timestamptz DEFAULT now())"
     )
     done = {str(row[0]) for row in connection.execute("SELECT name FROM public.haas_migrations").fetchall()}
     known = migrations()

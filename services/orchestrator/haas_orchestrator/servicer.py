@@ -1,0 +1,178 @@
+"""The public face: messages to domain values and back."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.protobuf import json_format
+
+from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
+from haas.planner.v1 import planner_pb2
+from haas_common import errors
+from haas_common.artifacts import ArtifactStore
+from haas_common.calls import current_call
+from haas_common.db import Database
+from haas_common.doorbell import Doorbell
+from haas_orchestrator import domain, inputs, messages, store
+from haas_orchestrator.operations import Operations, Wanted, malformed, subject_of
+
+PAGE = 50
+
+
+def _no_plan(plan_id: str) -> errors.ResourceNotFound:
+    return errors.ResourceNotFound(f"There is no plan {plan_id}.", resource="plan", id=plan_id)
+
+
+class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServicer):
+    """haas.orchestrator.v1.Orchestrator; each method is described in orchestrator.proto."""
+
+    def __init__(self, operations: Operations, database: Database) -> None:
+        self._operations = operations
+        self._database = database
+
+    async def DetectIntent(self, request: Any, context: Any) -> orchestrator_pb2.DetectIntentResponse:
+        """Says what a text asks for."""
+        found = await self._operations.detect_intent(current_call().scope, request.text)
+        return orchestrator_pb2.DetectIntentResponse(
+            intent=found.intent,
+            slots=found.slots,
+            confidence=found.confidence,
+            language=found.language,
+            engine=found.engine,
+        )
+
+    async def CreatePlan(self, request: Any, context: Any) -> orchestrator_pb2.CreatePlanResponse:
+        """Writes a brief, makes a validated plan of it."""
+        graph = request.graph if request.HasField("graph") else None
+        values = json_format.MessageToDict(request.inputs)
+        wanted = Wanted(request.objective, values, graph, request.request_id, request.profile_id)
+        made = await self._operations.create_plan(current_call(), wanted)
+        return orchestrator_pb2.CreatePlanResponse(
+            plan_id=made.plan_id,
+            dag_summary=messages.summary(made.graph),
+            brief_artifact_id=made.brief_artifact_id,
+            graph=made.graph,
+            intent=made.intent,
+        )
+
+    async def RunPlan(self, request: Any, context: Any) -> orchestrator_pb2.RunPlanResponse:
+        """Starts a plan."""
+        call = current_call()
+        state = await self._operations.command_plan(
+            call, request.plan_id, planner_pb2.PLAN_COMMAND_RUN, request.request_id
+        )
+        path = f"/v1/plans/{request.plan_id}/events?tenant_id={call.scope.tenant_id}&project_id={call.scope.project_id}"
+        return orchestrator_pb2.RunPlanResponse(plan_id=request.plan_id, state=state, events_path=path)
+
+    async def CancelPlan(self, request: Any, context: Any) -> orchestrator_pb2.CancelPlanResponse:
+        """Stops a plan."""
+        state = await self._operations.command_plan(
+            current_call(), request.plan_id, planner_pb2.PLAN_COMMAND_CANCEL, request.request_id, request.reason
+        )
+        return orchestrator_pb2.CancelPlanResponse(plan_id=request.plan_id, state=state)
+
+    async def GetPlanStatus(self, request: Any, context: Any) -> orchestrator_pb2.GetPlanStatusResponse:
+        """Reads where a plan stands."""
+        scope = current_call().scope
+        async with self._database.tenant_tx(scope) as tx:
+            row = await store.get_plan(tx, scope, request.plan_id)
+            if row is None:
+                raise _no_plan(request.plan_id)
+            return messages.status(row, await store.plan_artifacts(tx, scope, request.plan_id))
+
+    async def GetPlan(self, request: Any, context: Any) -> orchestrator_pb2.GetPlanResponse:
+        """Reads a plan and its graph."""
+        scope = current_call().scope
+        async with self._database.tenant_tx(scope) as tx:
+            row = await store.get_plan(tx, scope, request.plan_id)
+            if row is None:
+                raise _no_plan(request.plan_id)
+            tasks, given = await store.graph_of(tx, scope, request.plan_id)
+        return orchestrator_pb2.GetPlanResponse(plan=messages.plan(row), graph=messages.graph(tasks, given))
+
+    async def ListPlans(self, request: Any, context: Any) -> orchestrator_pb2.ListPlansResponse:
+        """Lists plans, newest first."""
+        scope, size = current_call().scope, request.page_size or PAGE
+        try:
+            before = domain.read_cursor(request.page_token)
+        except domain.Malformed as error:
+            raise malformed(error) from None
+        async with self._database.tenant_tx(scope) as tx:
+            rows = await store.list_plans(tx, scope, before, size + 1)
+        more = len(rows) > size
+        token = domain.cursor_after(rows[size - 1]["created_at"], rows[size - 1]["plan_id"]) if more else ""
+        return orchestrator_pb2.ListPlansResponse(plans=map(messages.plan, rows[:size]), next_page_token=token)
+
+    async def ListTasks(self, request: Any, context: Any) -> orchestrator_pb2.ListTasksResponse:
+        """Lists a plan's tasks by id."""
+        scope, size = current_call().scope, request.page_size or PAGE
+        try:
+            after = domain.read_task_cursor(request.page_token)
+        except domain.Malformed as error:
+            raise malformed(error) from None
+        async with self._database.tenant_tx(scope) as tx:
+            if await store.get_plan(tx, scope, request.plan_id) is None:
+                raise _no_plan(request.plan_id)
+            rows = await store.list_tasks(tx, scope, request.plan_id, after, size + 1)
+        token = rows[size - 1]["task_id"] if len(rows) > size else ""
+        return orchestrator_pb2.ListTasksResponse(tasks=map(messages.task, rows[:size]), next_page_token=token)
+
+
+class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
+    """haas.orchestrator.v1.Artifacts; each method is described in artifacts.proto."""
+
+    def __init__(self, database: Database, doorbell: Doorbell, artifacts: ArtifactStore) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._artifacts = artifacts
+
+    async def GetArtifact(self, request: Any, context: Any) -> artifacts_pb2.GetArtifactResponse:
+        """Reads an artifact."""
+        scope = current_call().scope
+        async with self._database.tenant_tx(scope) as tx:
+            record = await self._artifacts.at_version(tx, scope, request.artifact_id, request.version)
+        content = (await self._artifacts.read(scope, record)).decode()
+        return artifacts_pb2.GetArtifactResponse(artifact=messages.artifact(record), content=content)
+
+    async def ListArtifacts(self, request: Any, context: Any) -> artifacts_pb2.ListArtifactsResponse:
+        """Lists artifacts by id."""
+        scope, size = current_call().scope, request.page_size or PAGE
+        async with self._database.tenant_tx(scope) as tx:
+            found = await store.list_artifacts(tx, scope, request.plan_id, request.page_token, size + 1)
+        token = found[size - 1].artifact_id if len(found) > size else ""
+        page = map(messages.artifact, found[:size])
+        return artifacts_pb2.ListArtifactsResponse(artifacts=page, next_page_token=token)
+
+    async def VerifyArtifact(self, request: Any, context: Any) -> artifacts_pb2.VerifyArtifactResponse:
+        """Recomputes an artifact's chain."""
+        scope = current_call().scope
+        async with self._database.tenant_tx(scope) as tx:
+            found = await self._artifacts.verify(tx, scope, request.artifact_id)
+        return artifacts_pb2.VerifyArtifactResponse(
+            valid=not found.problem,
+            versions_checked=found.versions,
+            first_bad_version=found.first_bad_version,
+            problem=found.problem,
+            hash_curr=found.hash_curr,
+        )
+
+    async def UploadInput(self, request_iterator: Any, context: Any) -> artifacts_pb2.UploadInputResponse:
+        """Keeps a file by its hash."""
+        call, pieces = current_call(), aiter(request_iterator)
+        first = await anext(pieces)
+        data = await inputs.gather(_bytes(first, pieces))
+        kept = await inputs.keep(
+            self._database, self._doorbell, self._artifacts.blobs, call.scope, subject_of(call), first.name, data,
+            lenient=first.lenient,
+        )  # fmt: skip
+        response = artifacts_pb2.UploadInputResponse(ref=kept.ref, size_bytes=kept.size_bytes)
+        if kept.facts is not None:
+            response.rows, response.broken_rows = kept.facts.rows, kept.facts.broken_rows
+            response.columns.extend(kept.facts.columns)
+            response.broken_row_numbers.extend(kept.facts.broken_row_numbers)
+        return response
+
+
+async def _bytes(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    yield first.file.data
+    async for message in rest:
+        yield message.file.data
