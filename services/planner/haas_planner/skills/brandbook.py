@@ -113,3 +113,8 @@ def first_sentence(text: str, chars_max: int = 160) -> str:
     if len(sentence) <= chars_max:
         return sentence
     return sentence[: chars_max - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
+
+
+def capital(text: str) -> str:
+    """Returns the text with its first letter large."""
+    return text[:1].upper() + text[1:]

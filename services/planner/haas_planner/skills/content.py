@@ -8,7 +8,7 @@ from haas_common import formats
 from haas_common.artifact_file import Draft
 from haas_common.documents import Passage, fold, passages, rank
 from haas_planner.skills import brandbook
-from haas_planner.skills.brandbook import Point, first_sentence
+from haas_planner.skills.brandbook import Point, capital, first_sentence
 from haas_planner.skills.spec import SkillContext
 from haas_planner.skills.writing import compose, found, of_artifact, of_documents, written
 
@@ -19,6 +19,11 @@ DAYS_DEFAULT = (1, 3)
 LENGTHS = {"google": 90, "search": 90, "sms": 160, "twitter": 280}
 
 
+#: Names of search advertising.
+SEARCH = ("google", "search", "sem", "bing")
+CHANNELS_MIN = 2
+
+
 async def plan_calendar(ctx: SkillContext) -> list[Draft]:
     """calendar.plan: what is published when and where, over the period's real weeks; no holiday is invented."""
     known = passages(await ctx.documents())
@@ -26,11 +31,19 @@ async def plan_calendar(ctx: SkillContext) -> list[Draft]:
     span, assumed = _span(ctx)
     channels, basis = _channels(ctx, chosen.data["channels"] if chosen else None)
     themes = brandbook.pillars(known, ctx.objective)
+    banned = brandbook.banned_words(known)
+    proofs = _clean(brandbook.points(known, *brandbook.PROOFS, *brandbook.PROMISES), banned)
     days, days_from = brandbook.publishing_days(known)
     marked = brandbook.dated(known, *span)
-    entries = _entries(span, days or list(DAYS_DEFAULT), channels, themes, ctx)
+    entries = _entries(span, days or list(DAYS_DEFAULT), channels, themes, proofs, ctx)
+    days_marked = [{"day": d, "text": first_sentence(p.text, 200), "cite": p.cite} for d, p in marked]
     weeks = [
-        {"first": first, "last": last, "entries": [e for e in entries if first <= e["day"] <= last]}
+        {
+            "first": first,
+            "last": last,
+            "entries": [e for e in entries if first <= e["day"] <= last],
+            "marked": [m for m in days_marked if first <= m["day"] <= last],
+        }
         for first, last in formats.week_spans(*span)
     ]
     period = f"{span[0]}..{span[1]}"
@@ -46,11 +59,11 @@ async def plan_calendar(ctx: SkillContext) -> list[Draft]:
         "count": len(entries),
         "days": [formats.WEEKDAYS[ctx.language][d] for d in (days or DAYS_DEFAULT)],
         "days_from": days_from.cite if days_from else "",
-        "marked": [{"day": d, "text": first_sentence(p.text, 200), "cite": p.cite} for d, p in marked],
+        "marked": days_marked,
     }
     data = {"period": period, "channels": channels, "themes": [t.name for t in themes],
             "entries": [{**e, "day": e["day"].isoformat()} for e in entries]}  # fmt: skip
-    cited = [t.source for t in themes] + [p for _, p in marked] + ([days_from] if days_from else [])
+    cited = [t.source for t in (*themes, *proofs)] + [p for _, p in marked] + ([days_from] if days_from else [])
     sources = [*([of_artifact(chosen)] if chosen else []), *of_documents(cited)]
     title = {"es": "Calendario de contenidos", "en": "Content calendar"}[ctx.language]
     out = written(ctx, "doc.content_calendar")
@@ -68,36 +81,55 @@ def _span(ctx: SkillContext) -> tuple[tuple[date, date], bool]:
 
 
 def _channels(ctx: SkillContext, chosen: Sequence[dict] | None) -> tuple[list[str], str]:
-    """Returns the channels and why these: measured, asked for, the profile's, or none."""
-    if chosen:
-        return [c["channel"] for c in chosen], "measured" if any(c["measured"] for c in chosen) else "asked"
+    """Returns the channels and why these: measured, asked for, the profile's, or none.
+
+    Search advertising shows answers, not posts: it has no place in a calendar as long as another channel is there.
+    """
     asked = [c.strip() for c in ctx.slots.get("channels", "").split(",") if c.strip()]
-    if asked:
-        return asked, "asked"
-    return ctx.profile.fact("channels"), "profile"
+    brand = ctx.profile.fact("channels")
+    measured = [c["channel"] for c in chosen or () if c["measured"]]
+    for names, basis in ((measured, "measured"), (asked, "asked"), (brand, "profile")):
+        posted = [n for n in names if not any(s in fold(n) for s in SEARCH)]
+        if posted and basis == "measured" and not asked:
+            rest = [n for n in brand if fold(n) not in {fold(p) for p in posted} and not any(s in fold(n) for s in SEARCH)]
+            return (posted + rest[: max(0, CHANNELS_MIN - len(posted))]), basis
+        if posted:
+            return posted, basis
+    return measured or asked or brand, "measured" if measured else "asked" if asked else "profile"
 
 
 def _entries(
-    span: tuple[date, date], days: Sequence[int], channels: Sequence[str], themes: Sequence[Point], ctx: SkillContext
+    span: tuple[date, date],
+    days: Sequence[int],
+    channels: Sequence[str],
+    themes: Sequence[Point],
+    proofs: Sequence[Point],
+    ctx: SkillContext,
 ) -> list[dict[str, Any]]:
-    """Goes through the publishing days: channels and themes take turns, a day less where there would be too many."""
+    """Goes through the publishing days: channels and themes take turns, a day less where there would be too many.
+
+    A theme opens with its own text; when its turn comes again, the brand's proofs carry it, one after the other.
+    """
     count = sum((span[0] + timedelta(days=i)).weekday() in days for i in range((span[1] - span[0]).days + 1))
     kept = list(days) if count <= ENTRIES_MAX else list(days)[:1]
     entries, day = [], span[0]
     while day <= span[1] and len(entries) < ENTRIES_MAX:
         if day.weekday() in kept:
-            turn = len(entries)
-            theme = themes[turn % len(themes)] if themes else None
+            turn, size = len(entries), max(1, len(themes))
+            theme = themes[turn % size] if themes else None
+            again = turn // size
+            said = theme if theme is None or not again or not proofs else proofs[(turn - size) % len(proofs)]
             # The channel moves on by one more each round of themes, so that no theme stays on one channel.
-            channel = channels[(turn + turn // max(1, len(themes))) % len(channels)] if channels else ""
+            channel = channels[(turn + again) % len(channels)] if channels else ""
+            message = f"{said.name}: {said.text}" if said is not None and said is not theme else said.text if said else ctx.objective
             entries.append(
                 {
                     "day": day,
                     "weekday": formats.WEEKDAYS[ctx.language][day.weekday()],
                     "channel": channel,
                     "theme": theme.name if theme else "",
-                    "message": first_sentence(theme.text) if theme else first_sentence(ctx.objective),
-                    "cite": theme.source.cite if theme else "",
+                    "message": capital(first_sentence(message)),
+                    "cite": said.source.cite if said else "",
                 }
             )
         day += timedelta(days=1)
@@ -163,7 +195,7 @@ def _variants(
 
 
 def _sentence(text: str) -> str:
-    clean = first_sentence(text, 220)
+    clean = capital(first_sentence(text, 220))
     return clean if clean.endswith((".", "!", "?", "…")) else clean + "."
 
 

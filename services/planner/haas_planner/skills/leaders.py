@@ -181,7 +181,7 @@ async def _team_report(ctx: SkillContext, done: Sequence[Task], team: str) -> Dr
         "risks": risks,
         "gaps": gaps(dict(report.data), ctx.language) if report else [],
         "paid": paid.data if paid else None,
-        "pieces": [{"task": t.task_id, "title": t.title, "path": str(d.front.get("path", t.writes[0].name))} for t, d in pieces],
+        "pieces": [{"task": t.task_id, "title": t.title, "artifact": str(d.front.get("artifact_id", ""))} for t, d in pieces],
         "unanswered": [d.data["topic"] for d in faqs if not d.data["answers"]],
         "empty": sum(not d.data["variants"] for d in copies),
     }

@@ -22,6 +22,8 @@ CHANNELS_MIN, CHANNELS_MAX = 2, 4
 ROWS_MIN = 5
 #: What each chosen channel gets before performance decides, so that one good quarter does not starve the rest.
 FLOOR = Decimal("0.10")
+#: A channel takes at most so many times its past monthly spend: beyond that its measured cost says nothing.
+GROWTH_MAX = Decimal(2)
 NAMELESS = frozenset({"", "unknown", "desconocido", "desconocida", "otros", "other", "n/a", "na", "none", "ninguno"})
 
 
@@ -91,8 +93,9 @@ async def select_channels(ctx: SkillContext) -> list[Draft]:
     blind = [c for c in candidates if not any(fold(c) in s or s in fold(c) for s in seen)]
     chosen = [{"channel": g["value"], "rows": g["rows"], "values": g["values"], "measured": True} for g in ranking["chosen"]]
     chosen += [{"channel": c, "rows": 0, "values": {}, "measured": False} for c in blind]
+    months = next((len(d["groups"]) for d in segments.data["dimensions"] if d["role"] == "month"), 0)
     data = {"channels": chosen, "measure": measure, "overall": overall.get(measure), "currency": currency,
-            "column": part["column"] if part else ""}  # fmt: skip
+            "months": months, "column": part["column"] if part else ""}  # fmt: skip
     facts = {**data, "rest": ranking["rest"], "asked": asked, "table": segments.data["table"],
              "low": bool(measure) and BY_NAME[measure].better == "low"}  # fmt: skip
     title = {"es": "Canales elegidos", "en": "Channels chosen"}[ctx.language]
@@ -113,13 +116,43 @@ def weights_of(channels: Sequence[Mapping[str, Any]], measure: str) -> list[Deci
     return [floor + rest * (p / whole if whole else equal) for p in power]
 
 
+def ceilings(channels: Sequence[Mapping[str, Any]], total: Decimal | None, past: int, ahead: int) -> list[Decimal | None]:
+    """Returns the largest share of 1 that each channel can take: GROWTH_MAX times its past spend per month.
+
+    Args:
+        past, ahead: months measured and months planned; without either, or without a past spend, there is no ceiling.
+    """
+    if not total or not past or not ahead:
+        return [None] * len(channels)
+    spends = [Decimal(str(c["values"]["spend"])) if "spend" in c["values"] else None for c in channels]
+    return [None if s is None else GROWTH_MAX * s / past * ahead / total for s in spends]
+
+
+def capped(weights: Sequence[Decimal], tops: Sequence[Decimal | None]) -> list[Decimal]:
+    """Keeps shares under their ceilings and gives what is over to the others, by weight; without room for it, to nobody
+    else: then the ceilings cannot hold and the shares stay as they were."""
+    if all(t is not None for t in tops) and sum(t for t in tops if t is not None) < 1:
+        return list(weights)
+    shares_, full = list(weights), set[int]()
+    while True:
+        over = [i for i, t in enumerate(tops) if i not in full and t is not None and shares_[i] > t]
+        if not over:
+            return shares_
+        full.update(over)
+        fixed = sum(t for i, t in enumerate(tops) if i in full and t is not None)
+        free = sum(w for i, w in enumerate(weights) if i not in full)
+        shares_ = [tops[i] or Decimal(0) if i in full else (1 - fixed) * w / free for i, w in enumerate(weights)]
+
+
 async def allocate_budget(ctx: SkillContext) -> list[Draft]:
     """budget.allocate: the budget over the channels by measured results; without a budget, percentages alone."""
     channels = await needed(ctx, "plan.channels")
     chosen, measure = channels.data["channels"], channels.data["measure"]
     total, currency = budget_of(ctx)
     currency = currency or channels.data["currency"]
-    weights = weights_of(chosen, measure)
+    tops = ceilings(chosen, total, channels.data["months"], formats.months_in(ctx.slots.get("period", "")))
+    plain = weights_of(chosen, measure)
+    weights = capped(plain, tops)
     parts = shares(Decimal(100), weights, 1)
     amounts = shares(total, weights) if total is not None else [None] * len(weights)
     rows = []
@@ -134,6 +167,8 @@ async def allocate_budget(ctx: SkillContext) -> list[Draft]:
     data = {"total": None if total is None else str(total.quantize(Decimal("0.01"))), "currency": currency, "rows": rows,
             "measure": measure, "result": result, "expected": sum(counted) if counted else None, "target": target}  # fmt: skip
     facts = {**data, "floor": FLOOR, "blind": [c["channel"] for c in chosen if measure not in c["values"]],
+             "held": [c["channel"] for c, top, w in zip(chosen, tops, plain, strict=True) if top is not None and w > top],
+             "is_capped": weights != plain,
              "sum": sum((a for a in amounts if a is not None), Decimal(0))}  # fmt: skip
     title = {"es": "Reparto del presupuesto", "en": "Budget allocation"}[ctx.language]
     out = written(ctx, "plan.budget")

@@ -35,7 +35,10 @@ async def ask(ctx: SkillContext, ref: str, queries: Sequence[dict], describe: bo
     arguments = {"ref": ref, "lenient": True, "describe": describe, "queries": list(queries)}
     if "format" in ctx.params:
         arguments["format"] = ctx.params["format"]
-    return await ctx.call_tool(TOOL, arguments)
+    result = await ctx.call_tool(TOOL, arguments)
+    # JSON on the wire has one kind of number: counts may come back as 45211.0.
+    columns = [{**c, "missing": int(c["missing"]), "distinct": int(c["distinct"])} for c in result.get("columns", ())]
+    return {**result, "columns": columns, "rows": int(result["rows"]), "broken_rows": int(result["broken_rows"])}
 
 
 async def describe(ctx: SkillContext) -> tuple[Slot, str, dict[str, Any], Meaning]:
@@ -119,13 +122,20 @@ def _breakdown(role: str, group: Any, rows: Sequence[dict], meaning: Meaning) ->
     found = []
     for row in rows:
         values, _ = compute(amounts(row, meaning))
-        value = row[label]
-        yes = row.get("outcome")
-        shown = "" if value is None else {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-        found.append({"value": shown, "rows": row["rows"], "yes": yes, "values": values})
+        yes = int(row["outcome"]) if "outcome" in row else None
+        found.append({"value": _shown(row[label]), "rows": int(row["rows"]), "yes": yes, "values": values})
     if role == "month":
         found.sort(key=lambda g: month_rank(g["value"]))
     return {"role": role, "column": column, "groups": found[:GROUPS_MAX], "more": max(0, len(found) - GROUPS_MAX)}
+
+
+def _shown(value: object) -> str:
+    """Returns a group's value as text: a bool as yes or no, a whole float as an integer, a missing one as ""."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def month_rank(value: str) -> tuple[str, int]:

@@ -42,7 +42,7 @@ _SPECIALISTS = (
     SkillSpec(
         "budget.allocate", "specialist", (("channels", "plan.channels"),), (("budget_plan", "plan.budget"),),
         "specialist.media", _titles("Repartir el presupuesto", "Allocate the budget"),
-        slots=("budget", "budget_currency", "target_leads", "target_conversions", "target_revenue"),
+        slots=("period", "budget", "budget_currency", "target_leads", "target_conversions", "target_revenue"),
         run=media.allocate_budget,
     ),
     SkillSpec(

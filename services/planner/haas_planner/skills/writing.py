@@ -145,6 +145,7 @@ async def compose(
     """
     shared = {"objective": ctx.objective, "slots": ctx.slots, "now": ctx.now, "title": title, "brand": ctx.profile.brand}
     body = _environment(ctx.language).get_template(f"{template}.md.j2").render({**shared, **facts})
+    body = re.sub(r"([^\n])\n(#+ )", r"\1\n\n\2", body)
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
     body, engine = await _worded(ctx, template, body, prose)
     lines = list(dict.fromkeys(sources))
