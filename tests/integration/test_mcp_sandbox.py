@@ -1,5 +1,5 @@
 """Attacks from inside the sandbox, on every rung that this machine allows."""
-# ruff: noqa: ASYNC221, ASYNC240 - a test looks at the file system between its awaits
+# ruff: noqa: ASYNC221 - a test looks at the file system between its awaits
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from haas_common.errors import SandboxUnavailable
-from haas_mcp.sandbox import Limits, Program, ProgramFailed, ProgramTimeout, Sandbox, guard_exit, rungs
+from haas_mcp.sandbox import Limits, Program, ProgramFailed, ProgramTimeout, Sandbox, guard_exit, rungs, runner
 
 # Each runs ATTACK; "held" means that the kernel refused it.
 _FRAME = """
@@ -245,6 +245,22 @@ async def test_without_a_rung_nothing_runs() -> None:
     with pytest.raises(SandboxUnavailable):
         await sandbox.run(Program("print(1)", {}))
     assert sandbox.describe().startswith("none")
+
+
+async def test_a_rung_that_leaks_is_not_taken_and_its_fault_stays_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_PROBE", "print('[\"shadow\"]')")
+    sandbox = await Sandbox.open()
+    assert "leaks: shadow" in sandbox.describe()
+    with pytest.raises(SandboxUnavailable) as refused:
+        await sandbox.run(Program("print(1)", {}))
+    assert refused.value.metadata == {"tried": "bubblewrap, landlock"}
+
+
+async def test_a_guard_that_cannot_lock_itself_down_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = await Sandbox.open()
+    monkeypatch.setattr(sandbox, "_filter", "00" * 8)
+    with pytest.raises(SandboxUnavailable):
+        await sandbox.run(Program("print(1)", {}))
 
 
 async def test_the_guard_and_the_runner_agree_on_exit_codes() -> None:

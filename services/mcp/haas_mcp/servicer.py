@@ -22,7 +22,7 @@ class ToolsServicer(mcp_pb2_grpc.ToolsServicer):
         self._parts = parts
         self._invocations = invocations
 
-    async def ListTools(  # noqa: N802 - the contract's name
+    async def ListTools(
         self, request: mcp_pb2.ListToolsRequest, context: grpc.aio.ServicerContext
     ) -> mcp_pb2.ListToolsResponse:
         """Lists the tools that the profile allows."""
@@ -40,7 +40,7 @@ class ToolsServicer(mcp_pb2_grpc.ToolsServicer):
         ]
         return mcp_pb2.ListToolsResponse(tools=tools)
 
-    async def InvokeTool(  # noqa: N802 - the contract's name
+    async def InvokeTool(
         self, request: mcp_pb2.InvokeToolRequest, context: grpc.aio.ServicerContext
     ) -> mcp_pb2.InvokeToolResponse:
         """Calls a tool."""

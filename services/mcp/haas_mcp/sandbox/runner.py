@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from haas_common.errors import SandboxUnavailable
 from haas_mcp.sandbox import guard_exit, rungs, seccomp
 from haas_mcp.sandbox.child import Ended, run_child, sealed_file
 from haas_mcp.sandbox.limits import GuardFailed, Limits, Output, Program, ProgramFailed, ProgramTimeout
+
+LOG = logging.getLogger(__name__)
 
 # Each tries one thing that must fail inside; the program ends well only when all of them were refused.
 _PROBE = """
@@ -98,7 +101,8 @@ class Sandbox:
             ProgramFailed: it ended with an error or above a limit.
         """
         if self._rung is None:
-            raise SandboxUnavailable(tried="; ".join(self._tried))
+            # The names of the rungs only: why each failed is for the log (describe), not for a caller.
+            raise SandboxUnavailable(tried=", ".join(dict.fromkeys(entry.partition(":")[0] for entry in self._tried)))
         limits = limits or Limits()
         slot = await self._slots.get()
         try:
@@ -107,7 +111,8 @@ class Sandbox:
         except TimeoutError:
             raise ProgramTimeout(limits.wall_s) from None
         except GuardFailed as error:
-            raise SandboxUnavailable(tried=f"{self._rung.name}: {error}") from error
+            LOG.error("the sandbox did not lock itself down: %s", error)
+            raise SandboxUnavailable(tried=self._rung.name) from error
         finally:
             self._slots.put_nowait(slot)
         return _judge(ended)
@@ -146,7 +151,8 @@ class Sandbox:
             output = await self.run(Program(_PROBE, {}), limits=_PROBE_LIMITS)
             leaks = json.loads(output.stdout)
         except (SandboxUnavailable, ProgramFailed, ProgramTimeout, OSError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"
+            cause = error.__cause__ or error
+            return f"{type(cause).__name__}: {cause}".replace("\n", " ")[-300:]
         return f"leaks: {', '.join(leaks)}" if leaks else None
 
 
