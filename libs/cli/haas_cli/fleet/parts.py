@@ -153,9 +153,7 @@ def embedded_valkey(home: Home) -> Valkey:
 
 def service_environment(home: Home, ports: Ports, environ: Mapping[str, str], name: str) -> dict[str, str]:
     """Returns the whole environment of a service."""
-    found = {
-        key: value for key, value in environ.items() if key in _PASSED or key.startswith(_PASSED_PREFIXES)
-    }  # fmt: skip
+    found = _passed(environ)
     found |= {
         "HAAS_ENV": environ.get("HAAS_ENV", "").strip() or "dev",
         "HAAS_HOME": str(home.root),
@@ -168,6 +166,10 @@ def service_environment(home: Home, ports: Ports, environ: Mapping[str, str], na
     }
     found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}
     return found
+
+
+def _passed(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environ.items() if key in _PASSED or key.startswith(_PASSED_PREFIXES)}
 
 
 def _service(home: Home, ports: Ports, environ: Mapping[str, str], name: str) -> Part:
@@ -193,7 +195,7 @@ def _step(
     again_s: float = 0.0,
 ) -> Part:
     def command() -> Command:
-        found = {key: value for key, value in environ.items() if key in _PASSED}
+        found = _passed(environ)
         found |= {"HAAS_HOME": str(home.root), "HAAS_DATABASE_URL": environ.get("HAAS_DATABASE_URL", "")}
         found |= {"HAAS_EDGE_PORT": str(ports.edge), "HAAS_EDGE_HOSTS": environ.get("HAAS_EDGE_HOSTS", "")}
         found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}

@@ -64,9 +64,19 @@ def migrate(home: Home) -> None:
 
 def edge(home: Home) -> None:
     """Generates Envoy's configuration."""
-    from haas_cli.fleet.edge import write_edge
+    from haas_gateway.envoy import EdgeSettings, write_config
 
-    write_edge(home, os.environ)
+    settings = EdgeSettings(
+        home=home.root,
+        secrets=home.secrets,
+        listen_host="127.0.0.1",
+        listen_port=int(os.environ["HAAS_EDGE_PORT"]),
+        upstreams={service: os.environ[f"HAAS_PEER_{service.upper()}"] for service in SERVICES},
+        otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip() or None,
+        # Through the supervisor, which rotates it.
+        access_log="/dev/stdout",
+    )
+    write_config(settings)
 
 
 STEPS: dict[str, Callable[[Home], None]] = {"secrets": secrets, "database": database, "migrate": migrate, "edge": edge}
