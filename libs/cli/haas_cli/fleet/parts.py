@@ -23,8 +23,6 @@ _PASSED = (
     "HAAS_LLM_MODEL",
 )  # fmt: skip
 _PASSED_PREFIXES = ("OTEL_", "GRPC_")
-# What haas_common.server logs once it answers; a service whose log level hides it announces itself all the same.
-_SERVES = b" serves on port "
 _RENEW_S = 12 * 3600.0
 
 
@@ -182,7 +180,7 @@ def _service(home: Home, ports: Ports, environ: Mapping[str, str], name: str) ->
         )
 
     return Part(
-        name, command, after=("migrate", "valkey"), ready_line=_SERVES, port=ports.services[name], stop_s=15.0,
+        name, command, after=("migrate", "valkey"), port=ports.services[name], stop_s=15.0,
     )  # fmt: skip
 
 
