@@ -5,6 +5,7 @@ and receiver; whoever has to stop is not informed beside it.
 """
 
 import dataclasses
+import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,8 +19,10 @@ HALT, INFORM = "HALT", "INFORM"
 END_STATES: Mapping[str, str] = {"PlanCompleted": "completed", "PlanFailed": "failed", "PlanCancelled": "cancelled"}
 #: What the relay reads whole; of every other event it reads the place alone.
 CAUSES = ("ErrorDetected", "TaskCompleted", *END_STATES)
-#: A NotificationSent names at most this many receivers: 100 of 210 bytes stay below an event's 32 KiB.
-RECEIVERS_MAX = 100
+#: What the receivers that one NotificationSent names may take up; an event's payload has 32 KiB.
+SENT_BYTES_MAX = 24 * 1024
+# Of a receiver: quotes, performative, brackets and a cause of its own.
+_RECEIVER_FRAME_BYTES = 70
 _TASKS_NAMED_MAX = 5
 _MESSAGE_CHARS_MAX = 500
 _NAMESPACE = uuid.UUID("6f1d3c52-7b0e-4c58-9a57-7e1a4e3f2b90")
@@ -264,15 +267,19 @@ def _short(text: object) -> str:
 
 
 def sent_batches(envelopes: Iterable[Envelope]) -> list[list[Envelope]]:
-    """Splits envelopes into what one NotificationSent each tells: one plan's, RECEIVERS_MAX at most, in their order."""
-    by_plan: dict[tuple[str, str, str], list[Envelope]] = {}
+    """Splits envelopes into what one NotificationSent each tells: those of one plan, as many as it has room for."""
+    batches: list[list[Envelope]] = []
+    filling: dict[tuple[str, str, str], tuple[list[Envelope], int]] = {}
     for envelope in envelopes:
-        by_plan.setdefault((envelope.tenant_id, envelope.project_id, envelope.plan_id), []).append(envelope)
-    return [
-        all_of_plan[at : at + RECEIVERS_MAX]
-        for all_of_plan in by_plan.values()
-        for at in range(0, len(all_of_plan), RECEIVERS_MAX)
-    ]
+        plan = (envelope.tenant_id, envelope.project_id, envelope.plan_id)
+        size = len(json.dumps(envelope.receiver_id, ensure_ascii=False).encode()) + _RECEIVER_FRAME_BYTES
+        batch, used = filling.get(plan, ([], SENT_BYTES_MAX))
+        if used + size > SENT_BYTES_MAX:
+            batch, used = [], 0
+            batches.append(batch)
+        batch.append(envelope)
+        filling[plan] = (batch, used + size)
+    return batches
 
 
 def sent_payload(batch: Sequence[Envelope]) -> dict[str, Any]:

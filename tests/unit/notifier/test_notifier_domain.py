@@ -1,0 +1,145 @@
+"""Who is told what: exactly those concerned, once each."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haas_common.eventstore import PAYLOAD_BYTES_MAX, payload_text
+from haas_notifier import domain
+from haas_notifier.domain import Cause, Envelope, Facts, OwnedTask
+
+
+def cause(type_: str, task_id: str = "T-1", **payload) -> Cause:
+    return Cause("t-one", "p-one", 7, type_, "pl-1", task_id, payload)
+
+
+def owned(task_id: str, owner: str) -> OwnedTask:
+    return OwnedTask(task_id, "", owner)
+
+
+def told(envelopes: list[Envelope]) -> dict[str, str]:
+    assert len({e.receiver_id for e in envelopes}) == len(envelopes)
+    return {e.receiver_id: e.performative for e in envelopes}
+
+
+ERROR = cause("ErrorDetected", "T-3.1", error_code="TOOL_FAILED", message="no rows")
+
+
+def test_an_error_halts_the_owners_of_what_depends_on_it_once_each():
+    affected = (owned("T-4", "a"), owned("T-5", "b"), owned("T-6", "a"))
+    found = domain.decide(ERROR, Facts("en", affected=affected))
+    assert told(found) == {"a": "HALT", "b": "HALT"}
+    first = found[0]
+    assert (first.task_id, first.error_code, first.replan_scope) == ("T-4", "E_DEPENDENCY_FAILED", "sub_graph")
+    assert first.nl_summary == "Stop T-4, T-6: T-3.1 failed."
+
+
+def test_a_leader_whose_task_failed_is_informed_unless_it_has_to_stop_itself():
+    leader = owned("T-3", "leader")
+    assert told(domain.decide(ERROR, Facts("en", affected=(owned("T-4", "a"),), leader=leader))) == {
+        "a": "HALT",
+        "leader": "INFORM",
+    }
+    assert told(domain.decide(ERROR, Facts("en", affected=(owned("T-3", "leader"),), leader=leader))) == {
+        "leader": "HALT"
+    }
+
+
+def test_an_error_that_nothing_depends_on_is_told_to_nobody():
+    assert domain.decide(ERROR, Facts("en", owners=("a",), requester="ana", dependents=(owned("T-4", "a"),))) == []
+
+
+def test_a_completed_task_is_told_to_the_owners_of_its_direct_dependents_with_an_artifact():
+    done = cause("TaskCompleted", outputs={"report": "artf-2", "brief": "artf-1"})
+    found = domain.decide(
+        done, Facts("es", dependents=(owned("T-2", "a"), owned("T-3", "")), owners=("z",), requester="ana")
+    )
+    assert told(found) == {"a": "INFORM"}
+    assert (found[0].context_artifact_id, found[0].error_code) == ("artf-1", "")
+    assert found[0].nl_summary == "T-1 ha terminado; T-2 puede leer su resultado."
+
+
+def test_a_plans_end_is_told_to_its_owners_and_its_requester():
+    for type_ in domain.END_STATES:
+        found = domain.decide(cause(type_), Facts("es", owners=("a", "b", ""), requester="ana@x"))
+        assert told(found) == {"a": "INFORM", "b": "INFORM", "requester:ana@x": "INFORM"}
+
+
+def test_other_events_are_told_to_nobody():
+    facts = Facts("es", affected=(owned("T-2", "a"),), dependents=(owned("T-2", "a"),), owners=("a",), requester="ana")
+    for type_ in ("TaskStarted", "TaskFailed", "NotificationSent", "PlanStarted", "Unheard"):
+        assert domain.decide(cause(type_), facts) == []
+
+
+def test_a_text_is_in_the_plans_language_and_in_english_for_another():
+    facts = {lang: Facts(lang, affected=(owned("T-4", "a"),)) for lang in ("es", "en", "fr")}
+    texts = {lang: domain.decide(ERROR, f)[0].nl_summary for lang, f in facts.items()}
+    assert texts["es"] == "Detener T-4 por fallo en T-3.1."
+    assert texts["fr"] == texts["en"] == "Stop T-4: T-3.1 failed."
+
+
+def test_a_text_names_a_few_tasks_and_counts_the_rest():
+    many = tuple(owned(f"T-{n}", "a") for n in range(4, 12))
+    found = domain.decide(ERROR, Facts("en", affected=many))
+    assert found[0].nl_summary == "Stop T-4, T-5, T-6, T-7, T-8 and 3 more: T-3.1 failed."
+
+
+def test_a_payload_of_another_shape_still_leads_to_its_envelopes():
+    assert told(domain.decide(cause("ErrorDetected", message=None), Facts("en", affected=(owned("T-2", "a"),)))) == {
+        "a": "HALT"
+    }
+    assert told(domain.decide(cause("TaskCompleted"), Facts("en", dependents=(owned("T-2", "a"),)))) == {"a": "INFORM"}
+
+
+def test_a_message_has_the_same_id_however_often_it_is_decided():
+    facts = Facts("en", affected=(owned("T-4", "a"), owned("T-5", "b")))
+    first, second = (domain.decide(ERROR, facts) for _ in range(2))
+    assert [e.message_id for e in first] == [e.message_id for e in second]
+    assert len({e.message_id for e in first}) == 2
+
+
+def test_an_envelope_has_the_plans_form():
+    envelope = domain.decide(ERROR, Facts("es", affected=(owned("T-4", "a"),)))[0].to_json(
+        9, "2025-11-08T14:01:00+00:00"
+    )
+    assert list(envelope)[:11] == [
+        "message_id", "conversation_id", "sender_id", "receiver_id", "timestamp", "performative", "schema_version",
+        "tenant_id", "project_id", "nl_summary", "content",
+    ]  # fmt: skip
+    assert envelope["content"]["message"] == "Fallo en dependencia T-3.1: no rows"
+    assert json.loads(json.dumps(envelope)) == envelope
+
+
+def test_a_leader_is_the_task_above():
+    assert [domain.leader_of(t) for t in ("T-3", "T-3.2", "T-3.2.10", "")] == ["", "T-3", "T-3.2", ""]
+
+
+receivers = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=210)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["pl-1", "pl-2"]), st.integers(1, 2**62), receivers), max_size=300),
+    st.integers(1, 4),
+)
+def test_envelopes_are_told_whole_in_events_that_have_room_for_them(keys, times):
+    envelopes = [Envelope("t-one", "p-one", seq, plan, receiver, "INFORM", "") for plan, seq, receiver in keys] * times
+    batches = domain.sent_batches(envelopes)
+    assert sorted(map(repr, (e for b in batches for e in b))) == sorted(map(repr, envelopes))
+    for batch in batches:
+        assert len({e.plan_id for e in batch}) == 1
+        payload = domain.sent_payload(batch)
+        assert len(payload_text(payload).encode()) <= PAYLOAD_BYTES_MAX
+        named = [(e["cause_seq"], r[0]) for e in payload["envelopes"] for r in e["receivers"]]
+        assert sorted(named) == sorted((e.cause_seq, e.receiver_id) for e in batch)
+
+
+def test_the_longest_receivers_there_are_fill_several_events():
+    envelopes = [Envelope("t-one", "p-one", 2**62 + n, "pl-1", "\x00" * 210, "INFORM", "") for n in range(100)]
+    batches = domain.sent_batches(envelopes)
+    assert len(batches) > 1
+    assert max(len(payload_text(domain.sent_payload(b)).encode()) for b in batches) <= PAYLOAD_BYTES_MAX
+
+
+def test_a_token_opens_its_agents_inboxes_and_its_holders_own():
+    assert domain.visible_receivers(["a", "b", "a"], "ana") == ("a", "b", "requester:ana")
