@@ -6,7 +6,9 @@ import os
 import select
 import signal
 import socket
+import ssl
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,9 +80,13 @@ def test_up_status_and_down_leave_nothing_behind(haas: Cli) -> None:
     assert {name: shown["parts"][name]["state"] for name in PARTS} == dict.fromkeys(PARTS, "ready")
     assert all(row["pss_mib"] > 0 for row in shown["parts"].values())
 
-    again = haas.call("up", "--detach")
-    assert again.returncode == Exit.FAILED
-    assert "already running" in again.stderr
+    again = haas.call("up", "--detach", "--json")
+    assert again.returncode == Exit.OK
+    assert json.loads(again.stdout) == ready
+    assert haas.json("status")["parts"]["gateway"]["pid"] == shown["parts"]["gateway"]["pid"]
+    second = haas.call("up")
+    assert second.returncode == Exit.FAILED
+    assert "already running" in second.stderr
 
     assert haas.call("down").returncode == Exit.OK
     assert processes_of(haas.home) == []
@@ -123,3 +129,38 @@ def test_a_service_that_is_killed_comes_back(haas: Cli) -> None:
         while (now := state.read(haas.home).parts["gateway"]).restarts == 0 or now.state != "ready":
             changed.wait()
     assert now.pid != before.pid
+
+
+def test_the_commands_of_the_tour_reach_the_edge_as_the_operator_and_as_a_tenant(fleet: Cli) -> None:
+    operator = fleet.json("token", "--operator")["token"]
+    edge = fleet.home.secrets / "edge" / "ca.pem"
+    authority = ssl.create_default_context(cafile=edge)
+    url = fleet.json("status")["url"]
+    made = urllib.request.Request(
+        f"{url}/v1/tenants",
+        data=json.dumps({"tenant_id": "t-tour", "project_id": "p-main", "display_name": "Tour"}).encode(),
+        headers={"authorization": f"Bearer {operator}", "content-type": "application/json"},
+    )
+    with urllib.request.urlopen(made, context=authority) as reply:
+        assert json.load(reply)["tenant"]["tenant_id"] == "t-tour"
+
+    exported = fleet.call("env", "--tenant", "t-tour", "--project", "p-main")
+    assert exported.returncode == Exit.OK, exported.stderr
+    shown = subprocess.run(
+        ["/bin/sh", "-c", 'eval "$1"; env -0', "sh", exported.stdout], capture_output=True, text=True, check=True
+    ).stdout
+    variables = dict(pair.split("=", 1) for pair in shown.split("\0") if "=" in pair)
+    assert variables["HAAS_URL"] == url
+    assert variables["HAAS_HOST"] == url.removeprefix("https://")
+    assert (variables["HAAS_TENANT"], variables["HAAS_PROJECT"]) == ("t-tour", "p-main")
+    assert Path(variables["HAAS_CACERT"]) == edge
+    read = urllib.request.Request(
+        f"{url}/v1/profiles?tenant_id=t-tour&project_id=p-main",
+        headers={"authorization": f"Bearer {variables['HAAS_TOKEN']}"},
+    )
+    with urllib.request.urlopen(read, context=authority) as reply:
+        assert reply.status == 200
+
+    unknown = fleet.call("env", "--tenant", "t-nobody", "--project", "p-main", "--json")
+    assert unknown.returncode == Exit.NOT_FOUND
+    assert json.loads(unknown.stderr)["error"]["reason"] == "RESOURCE_NOT_FOUND"

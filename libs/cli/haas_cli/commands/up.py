@@ -13,7 +13,7 @@ import click
 from haas_cli.errors import Exit, FleetError
 from haas_cli.fleet.home import Home
 from haas_cli.fleet.parts import choose_ports, fleet
-from haas_cli.fleet.state import PartState, read
+from haas_cli.fleet.state import PartState, already_running, is_running, read
 from haas_cli.fleet.supervisor import Reporter, supervise
 
 
@@ -31,7 +31,7 @@ def command(detach: bool, as_json: bool) -> int:
 
 
 def start_detached(home: Home, hear: Callable[[dict[str, object]], None]) -> int:
-    """Starts a supervisor in the background and returns when every part is ready.
+    """Starts a supervisor in the background and returns when every part is ready; a running fleet is left alone.
 
     Args:
         home: The state folder.
@@ -41,6 +41,9 @@ def start_detached(home: Home, hear: Callable[[dict[str, object]], None]) -> int
         FleetError: A part did not start.
     """
     home.make()
+    if is_running(home) and read(home).ready:
+        hear(_ready_event(home))
+        return int(Exit.OK)
     with (home.log / "supervisor.log").open("ab") as log:
         # A session of its own: neither the terminal's Ctrl-C nor its closing reaches the fleet.
         process = subprocess.Popen(
@@ -86,6 +89,9 @@ def run_supervisor(home: Home, tell: Callable[[dict[str, object]], None]) -> boo
         FleetError: A part did not start, or another fleet holds the home.
     """
     home.make()
+    if is_running(home):
+        # Before the ports are looked at: its edge holds one of them.
+        raise already_running(home)
     ports = choose_ports()
     parts = fleet(home, ports)
     return supervise(home, parts, ports.edge, _reporter(tell), lambda: tell(_ready_event(home)))

@@ -80,13 +80,17 @@ def exclusive(home: Home) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            message = f"The fleet of {home.root} is already running: see `haas status`."
-            raise FleetError(message, reason="ALREADY_RUNNING") from error
+            raise already_running(home) from error
         try:
             home.state_file.unlink(missing_ok=True)
             yield
         finally:
             home.state_file.unlink(missing_ok=True)
+
+
+def already_running(home: Home) -> FleetError:
+    """Returns what a second supervisor of one home says."""
+    return FleetError(f"The fleet of {home.root} is already running: see `haas status`.", reason="ALREADY_RUNNING")
 
 
 def is_running(home: Home) -> bool:
