@@ -28,6 +28,7 @@ from haas_common.calls import Call, current_call
 from haas_common.config import Config, ConfigInvalid
 from haas_common.db import Scope
 from haas_common.door import Door, Limits
+from haas_common.readiness import announce_ready
 
 __all__ = ["Call", "Limits", "Running", "Scope", "current_call", "run", "serve", "started"]
 
@@ -184,6 +185,7 @@ async def serve(
                 config, add_services, services, on_start=on_start, reflected=reflected, limits=limits
             )
             LOG.info("%s serves on port %d", config.service, running.port)
+            announce_ready()
             await stop.wait()
             LOG.info("%s stops", config.service)
             await running.stop(LINGER_S[config.env])

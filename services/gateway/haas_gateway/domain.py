@@ -1,0 +1,65 @@
+"""The gateway's values and rules. Pure."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SESSION_LIFE_S = 12 * 3600
+TOKEN_LIFE_S = 900
+PROFILES_MAX = 100
+PAGE_DEFAULT = 50
+EVERY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant."""
+
+    tenant_id: str
+    display_name: str
+    created_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project of a tenant."""
+
+    tenant_id: str
+    project_id: str
+    display_name: str
+    created_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A version of a profile; `hash` is "sha256:…" of the YAML's bytes."""
+
+    profile_id: str
+    version: int
+    yaml: str
+    hash: str
+    published_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A version of a document; `ref` is "sha256:…" of its bytes."""
+
+    name: str
+    version: int
+    ref: str
+
+
+def renewal_life_s(auth_time: float, now: float) -> int:
+    """How long a renewed token lives: 15 minutes, never past the session's 12 hours; 0 once the session has ended."""
+    return max(0, min(TOKEN_LIFE_S, int(auth_time + SESSION_LIFE_S - now)))
+
+
+def next_version(newest: int | None) -> int:
+    """Versions count from 1."""
+    return 1 if newest is None else newest + 1
+
+
+def missing(wanted: Sequence[str], known: Sequence[str]) -> str | None:
+    """The first of `wanted` that is not known."""
+    return next((item for item in wanted if item not in known), None)

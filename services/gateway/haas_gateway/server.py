@@ -1,0 +1,53 @@
+"""The only place that builds and wires the gateway's objects."""
+
+import time
+from pathlib import Path
+
+import grpc
+
+from haas.gateway.v1 import (
+    description_pb2,
+    description_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
+    tenancy_pb2,
+    tenancy_pb2_grpc,
+)
+from haas.mcp.v1 import mcp_pb2
+from haas.notifier.v1 import notifier_pb2
+from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2
+from haas.planner.v1 import planner_pb2
+from haas_common.auth import Issuer
+from haas_common.blobs import BlobStore
+from haas_common.config import Config
+from haas_common.db import Database
+from haas_common.server import serve
+from haas_gateway.docs import load_page
+from haas_gateway.operations import Operations
+from haas_gateway.servicer import DescriptionServicer, IdentityServicer, TenancyServicer
+
+#: Reflection at the edge is answered here, for every service of the fleet.
+_REFLECTED = (mcp_pb2, notifier_pb2, orchestrator_pb2, artifacts_pb2, planner_pb2)
+_HERE = Path(__file__).parent
+
+
+async def main(config: Config) -> None:
+    """Serves until SIGTERM."""
+    database = await Database.of(config)
+    issuer = Issuer(config.secret_path("token.pem"), "gw")
+    operations = Operations(database, BlobStore(config.store_dir), issuer, time.time)
+    description = DescriptionServicer((_HERE / "openapi.json").read_bytes(), load_page(_HERE / "docs.html"))
+    identity = IdentityServicer(operations, config.secret_path("jwks.json"))
+
+    def add(server: grpc.aio.Server) -> None:
+        identity_pb2_grpc.add_IdentityServicer_to_server(identity, server)
+        tenancy_pb2_grpc.add_TenancyServicer_to_server(TenancyServicer(operations), server)
+        description_pb2_grpc.add_DescriptionServicer_to_server(description, server)
+
+    services = [
+        identity_pb2.DESCRIPTOR.services_by_name["Identity"],
+        tenancy_pb2.DESCRIPTOR.services_by_name["Tenancy"],
+        description_pb2.DESCRIPTOR.services_by_name["Description"],
+    ]
+    reflected = [s.full_name for module in _REFLECTED for s in module.DESCRIPTOR.services_by_name.values()]
+    await serve(config, add, services, on_stop=database.close, reflected=reflected)
