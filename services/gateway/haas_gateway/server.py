@@ -1,6 +1,7 @@
 """The only place that builds and wires the gateway's objects."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -26,14 +27,24 @@ from haas_gateway.docs import load_page
 from haas_gateway.operations import Operations
 from haas_gateway.servicer import DescriptionServicer, IdentityServicer, TenancyServicer
 
-#: Reflection at the edge is answered here, for every service of the fleet.
-_REFLECTED = (mcp_pb2, notifier_pb2, orchestrator_pb2, artifacts_pb2, planner_pb2)
 _HERE = Path(__file__).parent
 
 
-async def main(config: Config) -> None:
-    """Serves until SIGTERM."""
-    database = await Database.of(config)
+#: What this process serves, and what its reflection lists beside it: at the edge it answers for the whole fleet.
+SERVICES = (
+    identity_pb2.DESCRIPTOR.services_by_name["Identity"],
+    tenancy_pb2.DESCRIPTOR.services_by_name["Tenancy"],
+    description_pb2.DESCRIPTOR.services_by_name["Description"],
+)
+REFLECTED = tuple(
+    service.full_name
+    for module in (mcp_pb2, notifier_pb2, orchestrator_pb2, artifacts_pb2, planner_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+
+
+def wired(config: Config, database: Database) -> Callable[[grpc.aio.Server], None]:
+    """Builds the servicers; what comes back adds them to a server."""
     issuer = Issuer(config.secret_path("token.pem"), "gw")
     operations = Operations(database, BlobStore(config.store_dir), issuer, time.time)
     description = DescriptionServicer((_HERE / "openapi.json").read_bytes(), load_page(_HERE / "docs.html"))
@@ -44,10 +55,10 @@ async def main(config: Config) -> None:
         tenancy_pb2_grpc.add_TenancyServicer_to_server(TenancyServicer(operations), server)
         description_pb2_grpc.add_DescriptionServicer_to_server(description, server)
 
-    services = [
-        identity_pb2.DESCRIPTOR.services_by_name["Identity"],
-        tenancy_pb2.DESCRIPTOR.services_by_name["Tenancy"],
-        description_pb2.DESCRIPTOR.services_by_name["Description"],
-    ]
-    reflected = [s.full_name for module in _REFLECTED for s in module.DESCRIPTOR.services_by_name.values()]
-    await serve(config, add, services, on_stop=database.close, reflected=reflected)
+    return add
+
+
+async def main(config: Config) -> None:
+    """Serves until SIGTERM."""
+    database = await Database.of(config)
+    await serve(config, wired(config, database), SERVICES, on_stop=database.close, reflected=REFLECTED)
