@@ -181,6 +181,11 @@ async def _run(job: Job, tasks: list[Task], model: Model, now: datetime) -> None
 
 def _keep(job: Job, draft: Draft, task_id: str) -> None:
     """Keeps an artifact by way of its bytes, as the store does: what does not survive them is lost here too."""
-    front = {"artifact_id": f"artf-{task_id.lower()}-{draft.slot}", "hash_prev": "", "title": draft.title, **draft.extra}
+    front = {
+        "artifact_id": f"artf-{task_id.lower()}-{draft.slot}",
+        "hash_prev": "",
+        "title": draft.title,
+        **draft.extra,
+    }
     job.drafts[draft.slot] = draft
     job.documents[draft.slot] = artifact_file.parse(artifact_file.render(front, draft.data, draft.body_md))

@@ -10,14 +10,7 @@ from dataclasses import dataclass
 
 #: Words that say nothing about what a passage is about, in both languages.
 STOP_WORDS = frozenset(
-    """a al algo ante antes como con contra cual cuando de del desde donde dos el ella ellas ellos en entre era es esa ese
-    eso esta estas este esto estos fue ha han hasta hay la las le les lo los mas me mi mis mucho muy ni no nos nosotros
-    nuestra nuestro nuestras nuestros o os otra otro para pero por porque que quien se ser si sin sobre son su sus
-    tambien te tiene tienen toda todas todo todos tu tus un una uno unos y ya yo quiero necesito queremos hacer
-    about after all also an and any are as at be been but by can did do does for from had has have how i if in into is
-    it its just more most my not of on one or our out over so some such than that the their them then there these they
-    this those to too up us was we were what when where which who will with would you your want need please make
-    """.split()
+    ["a", "al", "algo", "ante", "antes", "como", "con", "contra", "cual", "cuando", "de", "del", "desde", "donde", "dos", "el", "ella", "ellas", "ellos", "en", "entre", "era", "es", "esa", "ese", "eso", "esta", "estas", "este", "esto", "estos", "fue", "ha", "han", "hasta", "hay", "la", "las", "le", "les", "lo", "los", "mas", "me", "mi", "mis", "mucho", "muy", "ni", "no", "nos", "nosotros", "nuestra", "nuestro", "nuestras", "nuestros", "o", "os", "otra", "otro", "para", "pero", "por", "porque", "que", "quien", "se", "ser", "si", "sin", "sobre", "son", "su", "sus", "tambien", "te", "tiene", "tienen", "toda", "todas", "todo", "todos", "tu", "tus", "un", "una", "uno", "unos", "y", "ya", "yo", "quiero", "necesito", "queremos", "hacer", "about", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "just", "more", "most", "my", "not", "of", "on", "one", "or", "our", "out", "over", "so", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too", "up", "us", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with", "would", "you", "your", "want", "need", "please", "make"]
 )
 PASSAGE_CHARS_MAX = 600
 
@@ -67,8 +60,10 @@ def stem(word: str) -> str:
     """Cuts plural and a few endings, so that "campañas" meets "campaña"; crude, and the same for both languages."""
     for ending in ("aciones", "acion", "mente", "iones", "ion", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
+            word = word[: -len(ending)]
+            break
+    bare = word.rstrip("aeo")
+    return bare if len(bare) >= 4 else word
 
 
 def passages(documents: Iterable[SourceDocument]) -> list[Passage]:

@@ -1,5 +1,6 @@
 """Models behind contracts: a seat says what is asked for, as JSON Schema; the offline engine and any OpenAI-compatible
-endpoint take the same seats."""
+endpoint take the same seats.
+"""
 
 import asyncio
 import json
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 ANSWER_BYTES_MAX = 262_144
 FACTS_BYTES_MAX = 131_072
-TIMEOUT_S = 30.0
+TIMEOUT_S = 15.0
 ATTEMPTS = 3
 #: Waits before the second and third attempt, in seconds: a plan's task has 60 s for an attempt as a whole.
 BACKOFF_S = (0.5, 2.0)

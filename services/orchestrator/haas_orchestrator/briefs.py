@@ -106,7 +106,12 @@ async def make_brief(
         data={"intent": detected.intent, "slots": slots, "goals": goals},
         sources=sources,
         artifact_type="brief",
-        extra={"owner_team": "Prompts", "acceptance_criteria": list(chosen.criteria), "engine": engine, "language": language},
+        extra={
+            "owner_team": "Prompts",
+            "acceptance_criteria": list(chosen.criteria),
+            "engine": engine,
+            "language": language,
+        },
     )
     audit = {
         "engine": engine,
@@ -131,7 +136,11 @@ def choose_goals(objective: str, detected: Detected, profile: Profile, inputs: M
     standing = list(intent.goals) if intent else []
     if named and re.search(r"\b(solo|solamente|unicamente|only|just|nada mas que)\b", flat):
         return named
-    if not standing and not named and any(profile.input_type(n, str(r)).startswith("table.") for n, r in inputs.items()):
+    if (
+        not standing
+        and not named
+        and any(profile.input_type(n, str(r)).startswith("table.") for n, r in inputs.items())
+    ):
         return ["doc.report"]
     return list(dict.fromkeys([*standing, *named]))
 
@@ -144,10 +153,16 @@ def write_candidate(strategy: str, facts: _Facts) -> Candidate:
     measurable = acceptance(facts.slots, facts.goals, language)
     scope = list(said)
     if strategy != "direct":
-        objective.append(texts["measured_by"].format(", ".join(measurable[:MEASURABLE_ENOUGH])) if measurable else texts["no_target"])
+        objective.append(
+            texts["measured_by"].format(", ".join(measurable[:MEASURABLE_ENOUGH])) if measurable else texts["no_target"]
+        )
     if strategy == "evidence":
         scope += [texts["quote"].format(p.text[:240], p.cite) for p in facts.quotes]
-    scope += [texts["brand"].format(texts[f"brand_{name}"], ", ".join(facts.profile.fact(name))) for name in ("audience", "voice") if facts.profile.fact(name)]
+    scope += [
+        texts["brand"].format(texts[f"brand_{name}"], ", ".join(facts.profile.fact(name)))
+        for name in ("audience", "voice")
+        if facts.profile.fact(name)
+    ]
     if not scope:
         scope.append(texts["no_scope"])
     criteria = [texts["criterion_artifacts"].format(", ".join(file_of(g) for g in facts.goals))] if facts.goals else []
@@ -172,7 +187,11 @@ def _input_lines(facts: _Facts) -> list[str]:
         kind = facts.profile.input_type(name, str(value))
         shown = f"`{str(value)[:19]}…`" if _is_file(value) else str(value)[:80]
         lines.append(f"{name} ({kind}): {shown}{about}")
-    lines += [texts["input_absent"].format(n, s.type) for n, s in facts.profile.inputs.items() if n not in facts.inputs and n not in facts.slots]
+    lines += [
+        texts["input_absent"].format(n, s.type)
+        for n, s in facts.profile.inputs.items()
+        if n not in facts.inputs and n not in facts.slots
+    ]
     return lines or [texts["no_inputs"]]
 
 

@@ -38,7 +38,7 @@ WORDS = {
 }  # fmt: skip
 #: Letters and endings that tell languages apart that share their small words.
 MARKS = {
-    "es": (r"ñ|¿|¡", r"\w+ci[oó]n\b", r"\w+ciones\b", r"\w+(?:dad|dades)\b"),
+    "es": (r"\w+ci[oó]n\b", r"\w+ciones\b", r"\w+(?:dad|dades)\b"),
     "en": (r"\w+ing\b", r"\w+tion\b", r"\bth\w+"),
     "pt": (r"[ãõ]", r"\w+ç[ãõ]\w+", r"\w+(?:nh|lh)[aoe]s?\b", r"\w+(?:dade|agem)\b", r"ç"),
     "fr": (r"[èêœùû]", r"\b[ldjnscqm]['’]\w+", r"\w+(?:eaux?|ment|eux|euse)\b", r"ç"),
@@ -48,6 +48,9 @@ MARKS = {
     "nl": (r"\w*(?:ij|oe|uu|aa)\w*",),
 }
 MARK_WEIGHT = 0.6
+#: Signs that only Spanish uses: one of them tells as much as two small words.
+SURE = re.compile(r"[¿¡ñ]")
+SURE_WEIGHT = 1.3
 #: Below this nothing is certain: the profile's language is taken.
 SCORE_MIN = 1.2
 #: How much further another language must be ahead of Spanish and English before it is refused.
@@ -92,8 +95,11 @@ def scores(lowered: str) -> dict[str, float]:
     for name, patterns in MARKS.items():
         for pattern in patterns:
             found[name] += MARK_WEIGHT * min(3, len(re.findall(pattern, lowered)))
+    found["es"] += SURE_WEIGHT * min(2, len(SURE.findall(lowered)))
     return found
 
 
 def _unsupported(name: str) -> LanguageUnsupported:
-    return LanguageUnsupported("The offline engine reads Spanish and English; this text is in another language.", language=name)
+    return LanguageUnsupported(
+        "The offline engine reads Spanish and English; this text is in another language.", language=name
+    )

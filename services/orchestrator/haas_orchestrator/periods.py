@@ -82,7 +82,10 @@ def _day_range(flat: str, today: date) -> Span | None:
     if match:
         d1, m1, y1, d2, m2, y2 = match.groups()
     else:
-        match = re.search(rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)? {link} (?:({_MONTH}) )?(\d{{1,2}})\b(?:st|nd|rd|th)?{_YEAR}", flat)
+        match = re.search(
+            rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)? {link} (?:({_MONTH}) )?(\d{{1,2}})\b(?:st|nd|rd|th)?{_YEAR}",
+            flat,
+        )
         if not match:
             return None
         m1, d1, m2, d2, y2 = match.groups()
@@ -137,7 +140,9 @@ def _relative(flat: str, today: date) -> Span | None:
     for words, step in ((_NEXT, 1), (_THIS, 0), (_PAST, -1)):
         match = re.search(rf"\b{words} {units}\b|\b(trimestre|mes|semana|ano) (?:que viene|{words})\b", flat)
         if match:
-            return _shifted(match[1] or match[2], step + (1 if not match[1] and "que viene" in match[0] and not step else 0), today)
+            return _shifted(
+                match[1] or match[2], step + (1 if not match[1] and "que viene" in match[0] and not step else 0), today
+            )
     match = re.search(r"\b(trimestre|mes|semana|ano) que viene\b", flat)
     if match:
         return _shifted(match[1], 1, today)
@@ -190,6 +195,8 @@ def _month(flat: str, today: date) -> Span | None:
         timed = re.search(r"\b(?:in|for|of|during|by|en|de|para|durante|mes de)\s*$", flat[: match.start()])
         if match[1] in ("may", "march") and not match[2] and not timed:
             continue
+        if re.search(r"\b\d{1,2} (?:de |of )?$", flat[: match.start()]):
+            continue  # a day that the month does not have
         return _upcoming(_NUMBER[match[1]], 1, match[2], today)
     return None
 

@@ -58,7 +58,7 @@ def find_slots(text: str, profile: Profile, now: datetime) -> dict[str, str]:
         slots["channels"] = ",".join(channels)
     for name, pattern in (("audience", _AUDIENCE), ("product", _PRODUCT)):
         match = pattern.search(flat) if len(flat) == len(text) else None
-        if match and not find_period(match[1], now.date()):
+        if match and not find_period(match[1], now.date()) and not re.match(r"(?:y|e|o|u|and|or)\b", match[1]):
             slots[name] = text[match.start(1) : match.end(1)].strip()[:VALUE_CHARS_MAX]
     return slots
 
@@ -82,8 +82,8 @@ def find_channels(flat: str, profile: Profile) -> list[str]:
     """Returns the channels that a folded text names, in the order of the text; the profile's own names count too."""
     found: dict[str, int] = {}
     own = {c: rf"(?<!\w){re.escape(fold(c))}(?!\w)" for c in profile.fact("channels")}
-    for name, pattern in {**CHANNELS, **own}.items():
-        match = re.search(pattern, flat)
+    for name in {**CHANNELS, **own}:
+        match = re.search("|".join(p for p in (CHANNELS.get(name), own.get(name)) if p), flat)
         if match:
             found[name] = match.start()
     named = [n for n in found if not any(fold(n) == fold(o) and n != o for o in own if o in found)]
@@ -112,7 +112,9 @@ def _amounts(flat: str, profile: Profile) -> dict[str, str]:
         if match and amount is not None:
             slots[f"target_{name}"] = _plain(amount)
             taken.append(match.span())
-    revenue = re.search(rf"(?:ingresos|facturacion|facturar|revenue)(?: de| of)?\s+(?:{_SIGN})?\s*({_FIGURE}){_SCALE}", flat)
+    revenue = re.search(
+        rf"(?:ingresos|facturacion|facturar|revenue)(?: de| of)?\s+(?:{_SIGN})?\s*({_FIGURE}){_SCALE}", flat
+    )
     if revenue and (amount := parse_amount(revenue[1], revenue[2] or "")) is not None:
         slots["target_revenue"] = _plain(amount)
         taken.append(revenue.span())

@@ -227,9 +227,7 @@ def _check_tool(tool: str, profile: Profile, known: Collection[str] | None, task
         raise ToolNotAllowed(text, tool=tool, profile=profile.profile_id, task=task_id)
 
 
-def _check_skill(
-    task: Task, by_name: Mapping[str, SkillSpec], profile: Profile, known: Collection[str] | None
-) -> None:
+def _check_skill(task: Task, by_name: Mapping[str, SkillSpec], profile: Profile, known: Collection[str] | None) -> None:
     spec = by_name.get(task.skill)
     if spec is None or not profile.offers(task.skill):
         raise _invalid(task.task_id, "skill", f"the profile offers no skill “{task.skill}”")
@@ -240,9 +238,13 @@ def _check_skill(
     for name, read_type in spec.reads:
         found = [s for s in task.reads if matches(read_type, s.type)]
         if not found and not is_optional(read_type):
-            raise _invalid(task.task_id, name, f"the skill “{task.skill}” needs a value of type {read_type.rstrip('+')}")
+            raise _invalid(
+                task.task_id, name, f"the skill “{task.skill}” needs a value of type {read_type.rstrip('+')}"
+            )
         if len(found) > 1 and not is_many(read_type):
-            raise _invalid(task.task_id, name, f"the skill “{task.skill}” takes one value of type {read_type.rstrip('?')}")
+            raise _invalid(
+                task.task_id, name, f"the skill “{task.skill}” takes one value of type {read_type.rstrip('?')}"
+            )
     for slot in task.reads:
         if not any(matches(read_type, slot.type) for _, read_type in spec.reads):
             raise _invalid(task.task_id, slot.name, f"the skill “{task.skill}” reads no {slot.type}")

@@ -92,7 +92,9 @@ def draft(
         PlanUnreachable: no skill of the profile leads to a goal.
     """
     if not goals:
-        raise PlanUnreachable("The objective asks for nothing that a skill produces; name what you need.", missing="goals")
+        raise PlanUnreachable(
+            "The objective asks for nothing that a skill produces; name what you need.", missing="goals"
+        )
     search = Search(profile, offered(profile, specs), _in_order(inputs, profile), months_in(slots.get("period", "")))
     wanted: list[str] = []
     for goal in dict.fromkeys(goals):
@@ -126,7 +128,9 @@ def _unreached(goal: str, search: Search, profile: Profile) -> HaasError:
         if bare.startswith(OUTSIDE):
             name = next((n for n, spec in profile.inputs.items() if matches(kind, spec.type)), bare)
             use = f"skill “{user}” works from it to reach “{goal}”" if user else "it is a goal itself"
-            return InputMissing(f"The plan needs the input “{name}” ({bare}): {use}.", missing=name, type=bare, goal=goal)
+            return InputMissing(
+                f"The plan needs the input “{name}” ({bare}): {use}.", missing=name, type=bare, goal=goal
+            )
     if search.barred:
         skill, tool = search.barred[0]
         text = f"“{goal}” needs the skill “{skill}”, whose tool “{tool}” the profile “{profile.profile_id}” does not allow."

@@ -32,7 +32,9 @@ class Point:
 
 def point(passage: Passage) -> Point:
     """Splits "**Name**: text" or "Name: text"; a passage without a name is named by its first words."""
-    match = re.match(r"\*\*(.{2,60}?)[:.]?\*\*[:.]?\s*(.*)", passage.text) or re.match(r"([^:.]{2,50}):\s+(.+)", passage.text)
+    match = re.match(r"\*\*(.{2,60}?)[:.]?\*\*[:.]?\s*(.*)", passage.text) or re.match(
+        r"([^:.]{2,50}):\s+(.+)", passage.text
+    )
     if match:
         return Point(match[1].strip(), (match[2] or match[1]).strip(), passage)
     return Point(" ".join(passage.text.split()[:6]).rstrip(".,;:"), passage.text, passage)
@@ -52,7 +54,7 @@ def publishing_days(found: Sequence[Passage]) -> tuple[list[int], Passage | None
     """Returns the weekdays (0 = Monday) on which the documents say that things are published, and where they say it."""
     for passage in found:
         text = fold(passage.text)
-        if re.search(r"public|post(s|ed|ing)?\b|se envia|sent\b", text):
+        if re.search(r"public|publish|post(s|ed|ing)?\b|se envia|sent\b", text):
             days = sorted({n for name, n in DAY_NUMBER.items() if re.search(rf"\b{name}s?\b", text)})
             if days:
                 return days, passage

@@ -43,9 +43,13 @@ OUTCOME = (
     "is_converted churned renewed renovado"
 )
 #: Words that say how a column is measured, not what: "total_spend_eur" is spend.
-UNITS = frozenset("eur euros usd gbp pen mxn total totals sum amount num number n of the de del la el en count value qty".split())
-YES = frozenset("yes y si s true t 1 converted attended resolved won purchased booked convertido asistio resuelto ganado".split())
-NO = frozenset("no n false f 0 not_converted missed unresolved lost no_asistio pendiente".split())
+UNITS = frozenset(
+    ["eur", "euros", "usd", "gbp", "pen", "mxn", "total", "totals", "sum", "amount", "num", "number", "n", "of", "the", "de", "del", "la", "el", "en", "count", "value", "qty"]
+)
+YES = frozenset(
+    ["yes", "y", "si", "s", "true", "t", "1", "converted", "attended", "resolved", "won", "purchased", "booked", "convertido", "asistio", "resuelto", "ganado"]
+)
+NO = frozenset(["no", "n", "false", "f", "0", "not_converted", "missed", "unresolved", "lost", "no_asistio", "pendiente"])
 GROUPS_MAX = 12
 
 
@@ -126,7 +130,11 @@ def understand(columns: Sequence[dict], hints: Mapping[str, str]) -> Meaning:
 
 
 def _outcome(
-    columns: Sequence[dict], values: Mapping[str, Sequence[str]], hinted: Mapping[str, str], hinted_yes: str, taken: set[str]
+    columns: Sequence[dict],
+    values: Mapping[str, Sequence[str]],
+    hinted: Mapping[str, str],
+    hinted_yes: str,
+    taken: set[str],
 ) -> tuple[str, str, tuple[str, ...]]:
     if "outcome" in hinted:
         column = hinted["outcome"]
@@ -145,8 +153,11 @@ def _outcome(
 
 
 def _values(column: dict) -> list[str]:
-    """Returns the values of a column that has few: its examples are all of them."""
-    return ["true", "false"] if column["type"] == "bool" else [str(v) for v in column["examples"]]
+    """Returns the values of a column that has few: its examples are all of them, or for a bool one spelling of each."""
+    shown = [str(v) for v in column["examples"]]
+    if column["type"] != "bool":
+        return shown
+    return [next((v for v in shown if plain(v) in YES), "true"), next((v for v in shown if plain(v) in NO), "false")]
 
 
 def _yes(values: Sequence[str]) -> str:

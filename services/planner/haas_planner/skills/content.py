@@ -91,7 +91,9 @@ def _channels(ctx: SkillContext, chosen: Sequence[dict] | None) -> tuple[list[st
     for names, basis in ((measured, "measured"), (asked, "asked"), (brand, "profile")):
         posted = [n for n in names if not any(s in fold(n) for s in SEARCH)]
         if posted and basis == "measured" and not asked:
-            rest = [n for n in brand if fold(n) not in {fold(p) for p in posted} and not any(s in fold(n) for s in SEARCH)]
+            rest = [
+                n for n in brand if fold(n) not in {fold(p) for p in posted} and not any(s in fold(n) for s in SEARCH)
+            ]
             return (posted + rest[: max(0, CHANNELS_MIN - len(posted))]), basis
         if posted:
             return posted, basis
@@ -121,7 +123,13 @@ def _entries(
             said = theme if theme is None or not again or not proofs else proofs[(turn - size) % len(proofs)]
             # The channel moves on by one more each round of themes, so that no theme stays on one channel.
             channel = channels[(turn + again) % len(channels)] if channels else ""
-            message = f"{said.name}: {said.text}" if said is not None and said is not theme else said.text if said else ctx.objective
+            message = (
+                f"{said.name}: {said.text}"
+                if said is not None and said is not theme
+                else said.text
+                if said
+                else ctx.objective
+            )
             entries.append(
                 {
                     "day": day,
@@ -146,7 +154,11 @@ async def draft_copy(ctx: SkillContext) -> list[Draft]:
     promises = _clean(brandbook.points(known, *brandbook.PROMISES), banned)
     proofs = _clean(_nearest(brandbook.points(known, *brandbook.PROOFS), query), banned)
     calls = _clean(brandbook.points(known, *brandbook.CALLS), banned)
-    about = _clean([p for p in brandbook.points(known, *brandbook.PILLARS) if fold(theme) in fold(p.name)], banned) if theme else []
+    about = (
+        _clean([p for p in brandbook.points(known, *brandbook.PILLARS) if fold(theme) in fold(p.name)], banned)
+        if theme
+        else []
+    )
     limit = next((n for name, n in LENGTHS.items() if name in fold(channel)), 0)
     variants = _variants(promises, [*about, *proofs], calls, limit, shy)
     facts = {"channel": channel, "theme": theme, "variants": variants, "limit": limit, "promises": promises,
@@ -190,7 +202,15 @@ def _variants(
         if shy:
             body, close = (t.replace("¡", "").replace("!", ".") for t in (body, close))
         cites = list(dict.fromkeys(p.source.cite for p in [*parts, *([call] if call else [])]))
-        made.append({"strategy": strategy, "headline": parts[0].name, "body": body, "call": close.strip('"“”«»'), "cites": cites})
+        made.append(
+            {
+                "strategy": strategy,
+                "headline": parts[0].name,
+                "body": body,
+                "call": close.strip('"“”«»'),
+                "cites": cites,
+            }
+        )
     return made
 
 
@@ -212,7 +232,10 @@ async def check_brand(ctx: SkillContext) -> list[Draft]:
         checked.append({"name": slot.name, "variants": len(variants)})
         for number, variant in enumerate(variants, start=1):
             whole = f"{variant['headline']} {variant['body']} {variant['call']}"
-            violations += [{"text": slot.name, "variant": number, "rule": w, "cite": p.cite} for w, p in brandbook.breaks(whole, banned)]
+            violations += [
+                {"text": slot.name, "variant": number, "rule": w, "cite": p.cite}
+                for w, p in brandbook.breaks(whole, banned)
+            ]
             if shy is not None and ("!" in whole or "¡" in whole):
                 violations.append({"text": slot.name, "variant": number, "rule": "¡!", "cite": shy.cite})
     facts = {"violations": violations, "checked": checked, "banned": [{"word": w, "cite": p.cite} for w, p in banned],
@@ -221,4 +244,6 @@ async def check_brand(ctx: SkillContext) -> list[Draft]:
     cited = [p for _, p in banned] + ([shy] if shy else []) + [t.source for t in tone]
     title = {"es": "Revisión de marca", "en": "Brand check"}[ctx.language]
     out = written(ctx, "doc.brand_check")
-    return [await compose(ctx, "brand_check", out, f"{out.name}.md", title, facts, data, [*sources, *of_documents(cited)])]
+    return [
+        await compose(ctx, "brand_check", out, f"{out.name}.md", title, facts, data, [*sources, *of_documents(cited)])
+    ]

@@ -42,7 +42,9 @@ async def profile_table(ctx: SkillContext) -> list[Draft]:
     data = {"rows": result["rows"], "broken_rows": result["broken_rows"], "columns": columns, "ref": ref}
     title = {"es": f"Qué contiene {slot.name}", "en": f"What {slot.name} holds"}[ctx.language]
     out = written(ctx, "doc.data_profile")
-    return [await compose(ctx, "data_profile", out, "data_profile.md", title, facts, data, [f"input:{slot.name} {ref}"])]
+    return [
+        await compose(ctx, "data_profile", out, "data_profile.md", title, facts, data, [f"input:{slot.name} {ref}"])
+    ]
 
 
 async def compute_kpis(ctx: SkillContext) -> list[Draft]:
@@ -62,7 +64,9 @@ async def compute_kpis(ctx: SkillContext) -> list[Draft]:
     title = {"es": "Indicadores de resultados", "en": "Performance indicators"}[ctx.language]
     out = written(ctx, "kpi.report")
     prose = ["Lectura", "Reading"]
-    return [await compose(ctx, "kpi_report", out, "kpi_report.md", title, facts, data, [f"input:{slot.name} {ref}"], prose)]
+    return [
+        await compose(ctx, "kpi_report", out, "kpi_report.md", title, facts, data, [f"input:{slot.name} {ref}"], prose)
+    ]
 
 
 def gaps(data: dict[str, Any], language: str) -> list[dict[str, str]]:
@@ -112,12 +116,21 @@ async def segment_kpis(ctx: SkillContext) -> list[Draft]:
 
 
 def best(groups: list[dict], shown: list[str], overall: dict[str, Any]) -> dict[str, Any] | None:
-    """Picks the best group by the first KPI that has a better direction; groups under 1 % of the rows do not count."""
-    measure = next((k for k in ("cpl", "cpa", "roas", "conversion_rate", "engagement_rate", "rating") if k in shown), None)
+    """Picks the best and the worst group by the first KPI that has a better direction; groups under 1 % of the rows do not count."""
+    measure = next(
+        (k for k in ("cpl", "cpa", "roas", "conversion_rate", "engagement_rate", "rating") if k in shown), None
+    )
     total = sum(g["rows"] for g in groups)
     able = [g for g in groups if measure and measure in g["values"] and g["value"] and g["rows"] * 100 >= total]
     if measure is None or len(able) < 2:
         return None
     low = kpis.BY_NAME[measure].better == "low"
-    chosen = (min if low else max)(able, key=lambda g: (g["values"][measure], g["value"]))
-    return {"measure": measure, "value": chosen["value"], "at": chosen["values"][measure], "overall": overall.get(measure)}
+    ranked = sorted(able, key=lambda g: (g["values"][measure] if low else -g["values"][measure], g["value"]))
+    return {
+        "measure": measure,
+        "value": ranked[0]["value"],
+        "at": ranked[0]["values"][measure],
+        "worst": ranked[-1]["value"],
+        "worst_at": ranked[-1]["values"][measure],
+        "overall": overall.get(measure),
+    }

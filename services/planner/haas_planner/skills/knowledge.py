@@ -27,7 +27,11 @@ async def extract_research(ctx: SkillContext) -> list[Draft]:
     facts = {"quotes": quotes, "documents": [d.name for d in documents]}
     title = {"es": "Lo que dicen los documentos", "en": "What the documents say"}[ctx.language]
     out = written(ctx, "doc.research")
-    return [await compose(ctx, "research", out, "research.md", title, facts, {"quotes": quotes}, of_documents([p for p, _ in near]))]
+    return [
+        await compose(
+            ctx, "research", out, "research.md", title, facts, {"quotes": quotes}, of_documents([p for p, _ in near])
+        )
+    ]
 
 
 async def describe_audience(ctx: SkillContext) -> list[Draft]:
@@ -96,7 +100,9 @@ def measured_risks(report: Any, segments: Any) -> list[dict[str, Any]]:
             last = months[-1]["values"][measure]
             worse = last / whole if BY_NAME[measure].better == "low" else whole / last
             if worse > DRIFT:
-                risks.append({"kind": "drift", "measure": measure, "month": months[-1]["value"], "last": last, "whole": whole})
+                risks.append(
+                    {"kind": "drift", "measure": measure, "month": months[-1]["value"], "last": last, "whole": whole}
+                )
             break
     return risks
 
@@ -120,21 +126,30 @@ async def answer_faq(ctx: SkillContext) -> list[Draft]:
     scored.sort(key=lambda s: -s[0])
     if ctx.params.get("topic"):
         scored = [s for s in scored if s[0]]
-    answers = [{"question": q, "answer": " ".join(p.text for p in ps), "cite": ps[0].cite, "near": bool(n)} for n, q, ps in scored]
+    answers = [
+        {"question": q, "answer": " ".join(p.text for p in ps), "cite": ps[0].cite, "near": bool(n)}
+        for n, q, ps in scored
+    ]
     facts = {"answers": answers, "topic": str(ctx.params.get("topic", ""))}
     topic_name = facts["topic"]
     title = {"es": "Preguntas frecuentes" + (f": {topic_name}" if topic_name else ""),
              "en": "Frequent questions" + (f": {topic_name}" if topic_name else "")}[ctx.language]  # fmt: skip
     out = written(ctx, "doc.faq")
     sources = of_documents([ps[0] for _, _, ps in scored])
-    return [await compose(ctx, "faq", out, f"{out.name}.md", title, facts, {"answers": answers, "topic": topic_name}, sources)]
+    return [
+        await compose(
+            ctx, "faq", out, f"{out.name}.md", title, facts, {"answers": answers, "topic": topic_name}, sources
+        )
+    ]
 
 
 async def reply_support(ctx: SkillContext) -> list[Draft]:
     """support.reply: a reply drawn from the documents; what they do not answer goes to a person."""
     known = passages(await ctx.documents())
     banned = brandbook.banned_words(known)
-    near = [(p, s) for p, s in rank(known, ctx.objective, 8) if s >= ANSWER_MIN and not brandbook.breaks(p.text, banned)]
+    near = [
+        (p, s) for p, s in rank(known, ctx.objective, 8) if s >= ANSWER_MIN and not brandbook.breaks(p.text, banned)
+    ]
     chosen = [p for p, _ in near if not any(h in fold(p.heading) for h in brandbook.TONE + brandbook.BANNED)][:3]
     open_ = next((p for p in brandbook.points(known, "saludo", "greeting")), None)
     close = next((p for p in brandbook.points(known, "despedida", "sign-off", "firma")), None)

@@ -47,7 +47,7 @@ CATALOGUE = (
     _kpi("cvr", "conversiones por clic (CVR)", "conversions per click (CVR)", "ratio", "conversions", "clicks", "ratio", "high"),
     _kpi("roas", "retorno de la inversión publicitaria (ROAS)", "return on ad spend (ROAS)", "ratio", "revenue", "spend",
          "factor", "high"),
-    _kpi("conversion_rate", "tasa de conversión", "conversion rate", "rate", "outcome", "", "ratio", "high", False),
+    _kpi("conversion_rate", "tasa de éxito (conversión)", "success (conversion) rate", "rate", "outcome", "", "ratio", "high", False),
     _kpi("interactions", "interacciones", "interactions", "sum", "interactions", better="high", always=False),
     _kpi("engagement_rate", "tasa de interacción", "engagement rate", "ratio", "interactions", "impressions", "ratio",
          "high", False),

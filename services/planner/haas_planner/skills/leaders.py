@@ -38,7 +38,16 @@ class SubPlan:
         kept = {k: self._ctx.slots[k] for k in spec.slots if k in self._ctx.slots}
         title = spec.titles[self._ctx.language] + (f": {of}" if of else "")
         self.tasks.append(
-            Task(task_id, spec.kind, skill, title[:300], spec.owner_agent_id, tuple(reads), (Slot(name, kind),), {**kept, **params})
+            Task(
+                task_id,
+                spec.kind,
+                skill,
+                title[:300],
+                spec.owner_agent_id,
+                tuple(reads),
+                (Slot(name, kind),),
+                {**kept, **params},
+            )
         )
         return Slot(name, kind, task_id)
 
@@ -108,7 +117,9 @@ def content(specs: Mapping[str, SkillSpec]) -> tuple[Any, Any]:
         plan, taken = SubPlan(ctx, specs), set[str]()
         copies = []
         for theme in list(dict.fromkeys(themes))[:PARTS_MAX]:
-            copies.append(plan.add("copy.draft", _brief(ctx), slug(_prefix(ctx, "copy"), theme, taken), theme, theme=theme))
+            copies.append(
+                plan.add("copy.draft", _brief(ctx), slug(_prefix(ctx, "copy"), theme, taken), theme, theme=theme)
+            )
         if not themes:
             copies.append(plan.add("copy.draft", _brief(ctx), _prefix(ctx, "copy")))
         written_ = [c for c in copies if c is not None]
@@ -179,9 +190,12 @@ async def _team_report(ctx: SkillContext, done: Sequence[Task], team: str) -> Dr
         "counts": counts,
         "violations": violations,
         "risks": risks,
-        "gaps": gaps(dict(report.data), ctx.language) if report else [],
+        "gaps": gaps(dict(report.data), ctx.language) if report and paid else [],
         "paid": paid.data if paid else None,
-        "pieces": [{"task": t.task_id, "title": t.title, "artifact": str(d.front.get("artifact_id", ""))} for t, d in pieces],
+        "pieces": [
+            {"task": t.task_id, "title": t.title, "artifact": str(d.front.get("artifact_id", ""))} for t, d in pieces
+        ],
+        "named": [n for d in by_type.get("doc.risks", ()) for n in d.data["named"]],
         "unanswered": [d.data["topic"] for d in faqs if not d.data["answers"]],
         "empty": sum(not d.data["variants"] for d in copies),
     }

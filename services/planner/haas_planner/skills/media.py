@@ -48,7 +48,9 @@ def choose_measure(groups: Sequence[Mapping[str, Any]], slots: Mapping[str, str]
     return ""
 
 
-def rank_channels(groups: Sequence[Mapping[str, Any]], overall: Mapping[str, Any], measure: str) -> dict[str, list[dict]]:
+def rank_channels(
+    groups: Sequence[Mapping[str, Any]], overall: Mapping[str, Any], measure: str
+) -> dict[str, list[dict]]:
     """Ranks channels by the measure: those at least as good as the whole are chosen, two at least and four at most."""
     total = sum(g["rows"] for g in groups)
     named = [g for g in groups if fold(g["value"]).strip() not in NAMELESS]
@@ -56,7 +58,11 @@ def rank_channels(groups: Sequence[Mapping[str, Any]], overall: Mapping[str, Any
     low = BY_NAME[measure].better == "low" if measure else False
     ranked = sorted(able, key=lambda g: (g["values"][measure] if low else -g["values"][measure], g["value"]))
     line = overall.get(measure)
-    good = [g for g in ranked if line is not None and (g["values"][measure] <= line if low else g["values"][measure] >= line)]
+    good = [
+        g
+        for g in ranked
+        if line is not None and (g["values"][measure] <= line if low else g["values"][measure] >= line)
+    ]
     chosen = ranked[: max(CHANNELS_MIN, min(CHANNELS_MAX, len(good)))]
     rest = [{**g, "why": "weaker"} for g in ranked if g not in chosen]
     rest += [{**g, "why": "small"} for g in named if g not in able]
@@ -78,12 +84,18 @@ async def select_channels(ctx: SkillContext) -> list[Draft]:
     asked, brand = _asked(ctx), ctx.profile.fact("channels")
     if part is None and not asked and not brand:
         table = segments.data["table"]
-        text = f"“{table}” has no channel column, and neither the objective nor the profile names channels to work with."
+        text = (
+            f"“{table}” has no channel column, and neither the objective nor the profile names channels to work with."
+        )
         raise InputMissing(text, missing=f"{table}.channel")
     groups = part["groups"] if part else []
     measure = choose_measure(groups, ctx.slots)
     wanted = {fold(c) for c in asked}
-    measured = [g for g in groups if not wanted or any(w in fold(g["value"]) or fold(g["value"]) in w for w in wanted if g["value"])]
+    measured = [
+        g
+        for g in groups
+        if not wanted or any(w in fold(g["value"]) or fold(g["value"]) in w for w in wanted if g["value"])
+    ]
     ranking = rank_channels(measured, overall, measure) if measure else {"chosen": [], "rest": []}
     if wanted and measure:  # the objective has chosen already: nothing that it names is dropped
         ranking = {"chosen": ranking["chosen"] + [g for g in ranking["rest"] if g["why"] == "weaker"],
@@ -91,7 +103,9 @@ async def select_channels(ctx: SkillContext) -> list[Draft]:
     seen = {fold(g["value"]) for g in ranking["chosen"]}
     candidates = asked or ([] if ranking["chosen"] else brand)
     blind = [c for c in candidates if not any(fold(c) in s or s in fold(c) for s in seen)]
-    chosen = [{"channel": g["value"], "rows": g["rows"], "values": g["values"], "measured": True} for g in ranking["chosen"]]
+    chosen = [
+        {"channel": g["value"], "rows": g["rows"], "values": g["values"], "measured": True} for g in ranking["chosen"]
+    ]
     chosen += [{"channel": c, "rows": 0, "values": {}, "measured": False} for c in blind]
     months = next((len(d["groups"]) for d in segments.data["dimensions"] if d["role"] == "month"), 0)
     data = {"channels": chosen, "measure": measure, "overall": overall.get(measure), "currency": currency,
@@ -116,7 +130,9 @@ def weights_of(channels: Sequence[Mapping[str, Any]], measure: str) -> list[Deci
     return [floor + rest * (p / whole if whole else equal) for p in power]
 
 
-def ceilings(channels: Sequence[Mapping[str, Any]], total: Decimal | None, past: int, ahead: int) -> list[Decimal | None]:
+def ceilings(
+    channels: Sequence[Mapping[str, Any]], total: Decimal | None, past: int, ahead: int
+) -> list[Decimal | None]:
     """Returns the largest share of 1 that each channel can take: GROWTH_MAX times its past spend per month.
 
     Args:
@@ -130,7 +146,8 @@ def ceilings(channels: Sequence[Mapping[str, Any]], total: Decimal | None, past:
 
 def capped(weights: Sequence[Decimal], tops: Sequence[Decimal | None]) -> list[Decimal]:
     """Keeps shares under their ceilings and gives what is over to the others, by weight; without room for it, to nobody
-    else: then the ceilings cannot hold and the shares stay as they were."""
+    else: then the ceilings cannot hold and the shares stay as they were.
+    """
     if all(t is not None for t in tops) and sum(t for t in tops if t is not None) < 1:
         return list(weights)
     shares_, full = list(weights), set[int]()
@@ -167,7 +184,8 @@ async def allocate_budget(ctx: SkillContext) -> list[Draft]:
     data = {"total": None if total is None else str(total.quantize(Decimal("0.01"))), "currency": currency, "rows": rows,
             "measure": measure, "result": result, "expected": sum(counted) if counted else None, "target": target}  # fmt: skip
     facts = {**data, "floor": FLOOR, "blind": [c["channel"] for c in chosen if measure not in c["values"]],
-             "held": [c["channel"] for c, top, w in zip(chosen, tops, plain, strict=True) if top is not None and w > top],
+             "held": [c["channel"] for c, top, w, was in zip(chosen, tops, weights, plain, strict=True)
+                      if top is not None and (w == top or was > top)],
              "is_capped": weights != plain,
              "sum": sum((a for a in amounts if a is not None), Decimal(0))}  # fmt: skip
     title = {"es": "Reparto del presupuesto", "en": "Budget allocation"}[ctx.language]
@@ -253,7 +271,11 @@ async def plan_paid(ctx: SkillContext) -> list[Draft]:
     title = {"es": "Plan de medios de pago", "en": "Paid media plan"}[ctx.language]
     sources = [of_artifact(d) for d in (budget, channels, report, pacing) if d is not None]
     prose = ["Resumen", "Summary"]
-    return [await compose(ctx, "paid_plan", written(ctx, "doc.paid_plan"), "paid_plan.md", title, facts, data, sources, prose)]
+    return [
+        await compose(
+            ctx, "paid_plan", written(ctx, "doc.paid_plan"), "paid_plan.md", title, facts, data, sources, prose
+        )
+    ]
 
 
 def _limit(kpi: str, base: float) -> float:

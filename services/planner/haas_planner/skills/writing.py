@@ -42,7 +42,7 @@ def _environment(language: str) -> ImmutableSandboxedEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,
-        autoescape=False,  # noqa: S701 - Markdown, sanitised where it is shown; values go through `cell` and `line`
+        autoescape=False,
     )
     env.filters.update(
         num=lambda v, places=0: formats.number(v, language, places),
@@ -68,7 +68,7 @@ def cell(value: object) -> str:
 def line(value: object) -> str:
     """Makes a value one line that opens no block and no HTML of its own."""
     text = re.sub(r"\s+", " ", str(value)).strip().replace("<", "&lt;")
-    return re.sub(r"^([#>`*+-])", r"\\\1", text)
+    return re.sub(r"^(#|>|`{3}|-{3}|[-+*](?=\s))", r"\\\1", text)
 
 
 def kpi_label(name: str, language: str) -> str:
@@ -143,7 +143,13 @@ async def compose(
         template: its name under templates/<language>/, without ending.
         prose: headings of the sections that a model may word anew; figures and tables stay the code's.
     """
-    shared = {"objective": ctx.objective, "slots": ctx.slots, "now": ctx.now, "title": title, "brand": ctx.profile.brand}
+    shared = {
+        "objective": ctx.objective,
+        "slots": ctx.slots,
+        "now": ctx.now,
+        "title": title,
+        "brand": ctx.profile.brand,
+    }
     body = _environment(ctx.language).get_template(f"{template}.md.j2").render({**shared, **facts})
     body = re.sub(r"([^\n])\n(#+ )", r"\1\n\n\2", body)
     body = re.sub(r"\n{3,}", "\n\n", body).strip()
