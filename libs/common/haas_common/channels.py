@@ -1,6 +1,7 @@
 """Channels to the fleet's other services: mTLS, the server's identity checked, deadlines and ids handed on."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,22 @@ from haas_common.errors import HaasError, from_rpc
 TIMEOUT_S_DEFAULT = 5.0
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
+#: What passes between services is idempotent by its request_id, so a call that met a restart is sent again.
+_RETRY = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     # The server allows a ping every 10 s: three times as often as we send one, or it would say GOAWAY.
     ("grpc.keepalive_time_ms", 30_000),
@@ -26,6 +43,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.service_config", json.dumps(_RETRY)),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     # One connection per process and peer; nothing is shared with other channels.

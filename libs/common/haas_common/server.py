@@ -43,7 +43,7 @@ MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 #: A listener with a port that is taken fails instead of sharing it, and clients may ping every 10 s (they do every 30).
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
