@@ -14,6 +14,7 @@ from haas_common.leases import LeaseKeeper
 from haas_notifier.worker import LEASE, Relay
 from tests.integration.conftest import TestDatabase
 from tests.support.plans import Plans, happen
+from tests.support.relays import settled
 
 ONE, OTHER = Scope("t-one", "p-one"), Scope("t-two", "p-one")
 PLAN = "pl-00000001"
@@ -33,7 +34,8 @@ NAIVE = Query(
 )
 NAIVE_HORIZON = Query(
     "naive_horizon", "",
-    "SELECT id, seq FROM events WHERE event_type = 'TaskCompleted' AND id > %(last)s AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY id",
+    "SELECT id, seq FROM events WHERE event_type = 'TaskCompleted' AND id > %(last)s"
+    " AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY id",
 )  # fmt: skip
 TAKE_XID = Query("take_xid", "", "SELECT pg_current_xact_id()::text AS xid")
 
@@ -86,14 +88,14 @@ async def world(database: TestDatabase) -> AsyncIterator[World]:
 
 async def test_an_error_halts_exactly_the_owners_of_what_depends_on_it(world):
     seq = await world.happen("ErrorDetected", "T-3.1", error_code="TOOL_FAILED", message="no rows", affected_count=3)
-    assert await (await world.relay()).drain() == 3
+    assert await settled(await world.relay(), world.doorbell) == 3
     assert world.told() == [(seq, "agent.four", "HALT"), (seq, "agent.second", "HALT"), (seq, "leader.three", "HALT")]
     assert world.told(OTHER) == []
 
 
 async def test_an_envelope_says_what_failed_in_the_plans_language(world):
     await world.happen("ErrorDetected", "T-2", error_code="TOOL_FAILED", message="no rows", affected_count=2)
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     ((envelope,),) = world.plans.execute("SELECT envelope FROM notifications WHERE receiver_id = 'agent.four'")
     assert envelope["nl_summary"] == "Detener T-4 por fallo en T-2."
     assert envelope["content"] == {
@@ -110,20 +112,20 @@ async def test_an_envelope_says_what_failed_in_the_plans_language(world):
 async def test_a_leader_outside_of_the_closure_hears_of_its_tasks_failure(world):
     world.plans.execute("DELETE FROM task_edges WHERE to_task = 'T-3'")
     seq = await world.happen("ErrorDetected", "T-3.1", error_code="X", message="m", affected_count=1)
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     assert world.told() == [(seq, "agent.second", "HALT"), (seq, "leader.three", "INFORM")]
 
 
 async def test_a_cycle_of_edges_ends_the_closure_all_the_same(world):
     world.plans.execute("INSERT INTO task_edges VALUES ('t-one', 'p-one', %s, 'T-4', 'T-2')", PLAN)
     await world.happen("ErrorDetected", "T-2", error_code="X", message="m", affected_count=3)
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     assert [r for _, r, _ in world.told()] == ["agent.four", "agent.two", "leader.three"]
 
 
 async def test_a_completed_task_informs_the_owners_of_its_direct_dependents_alone(world):
     seq = await world.happen("TaskCompleted", "T-1", attempt=1, outputs={"v": "artf-1"})
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     assert world.told() == [(seq, "agent.two", "INFORM")]
     assert world.plans.execute("SELECT envelope->'content'->>'context_artifact_id' FROM notifications") == [("artf-1",)]
 
@@ -134,7 +136,7 @@ async def test_a_plans_end_informs_its_owners_and_its_requester_and_nobody_else(
         await happen(tx, ONE, "PlanCreated", actor="ana@x")
     world.plans.plan(ONE, "pl-00000002", {"T-1": "agent.of.another.plan"})
     seq = await world.happen(type_)
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     assert world.told() == [(seq, who, "INFORM") for who in sorted([*OWNERS.values(), "requester:ana@x"])]
     assert world.told(OTHER) == []
 
@@ -143,13 +145,13 @@ async def test_events_that_concern_nobody_are_passed_over(world):
     for type_ in ("PlanStarted", "TaskStarted", "TaskFailed", "TaskRetryScheduled", "ArtifactProduced"):
         await world.happen(type_, "T-1")
     relay = await world.relay()
-    assert (await relay.drain(), world.told()) == (0, [])
+    assert (await settled(relay, world.doorbell), world.told()) == (0, [])
 
 
 async def test_an_event_that_cannot_be_decided_keeps_nobody_elses_envelopes_back(world, caplog):
     bad = await world.happen("TaskCompleted", "T-1", outputs="no object")
     good = await world.happen("TaskCompleted", "T-1", outputs={"v": "artf-1"})
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     assert [seq for seq, _, _ in world.told()] == [good]
     assert [r for r in caplog.records if f"event {bad}" in r.getMessage()]
 
@@ -157,7 +159,7 @@ async def test_an_event_that_cannot_be_decided_keeps_nobody_elses_envelopes_back
 async def test_what_was_sent_is_told_in_the_history_once_for_all_envelopes_of_a_plan(world):
     first = await world.happen("ErrorDetected", "T-3.1", error_code="X", message="m", affected_count=3)
     second = await world.happen("TaskCompleted", "T-1", outputs={})
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     sent = world.plans.execute("SELECT seq, stream, plan_id, payload FROM events WHERE event_type = 'NotificationSent'")
     assert [(s[1], s[2]) for s in sent] == [(f"notify/{PLAN}", PLAN)]
     assert sent[0][3] == {
@@ -186,8 +188,7 @@ async def test_an_event_committed_late_is_missed_by_an_id_and_found_by_the_relay
         assert await relay.drain() == 0  # the horizon: an open transaction may still come before
     async with world.database.batch_tx(await world.lease(), [ONE, OTHER]) as tx:
         assert await tx.all(NAIVE, last=last) == []  # lost: its id is lower
-    relay = await world.relay()
-    assert await relay.drain() == 2
+    assert await settled(await world.relay(), world.doorbell) == 2
     assert (len(world.told(ONE)), len(world.told(OTHER))) == (1, 1)
 
 
@@ -200,13 +201,16 @@ async def test_an_id_behind_the_horizon_still_loses_what_the_relay_finds(world):
             await late.one(TAKE_XID)
             await happen(late, OTHER, "TaskCompleted", task_id="T-1")
             await happen(early, ONE, "TaskCompleted", task_id="T-1")
-        async with world.database.batch_tx(lease, [ONE, OTHER]) as tx:
-            found += await tx.all(NAIVE_HORIZON, last=cursor)
+        with world.doorbell.bell("events") as bell:
+            while not found:  # other databases' transactions hold the horizon back too
+                async with world.database.batch_tx(lease, [ONE, OTHER]) as tx:
+                    found = await tx.all(NAIVE_HORIZON, last=cursor)
+                await bell.wait(0.05)
         assert await relay.drain() == 1
     async with world.database.batch_tx(lease, [ONE, OTHER]) as tx:
         found += await tx.all(NAIVE_HORIZON, last=found[-1]["id"])
     assert len(found) == 1  # of two
-    assert await relay.drain() == 1
+    assert await settled(relay, world.doorbell) == 1
     assert (len(world.told(ONE)), len(world.told(OTHER))) == (1, 1)
 
 
@@ -233,7 +237,7 @@ async def test_a_relay_beside_many_writers_tells_of_every_event_once(world):
     await asyncio.gather(*(write(n) for n in range(8)))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await relay.drain()
+    await settled(relay, world.doorbell)
     for scope in scopes:
         assert world.told(scope) == [(seq, "agent.two", "INFORM") for seq in sorted(written[scope])]
 
@@ -246,8 +250,11 @@ async def test_a_project_that_comes_up_while_the_relay_reads_is_read_too(world):
     world.plans.plan(fresh, PLAN, OWNERS, EDGES)
     await world.happen("TaskCompleted", "T-1", fresh)
     await world.happen("TaskCompleted", "T-1", ONE)
-    assert await relay._step() is None  # its signed set is older than the project: the cursor stays
-    assert await relay.drain() == 2
+    with world.doorbell.bell("events") as bell:
+        while await relay._step() == (0, 0):  # until the horizon lets the events through
+            await bell.wait(0.05)
+    assert world.told() == world.told(fresh) == []  # its signed set is older than the project: the cursor stays
+    assert await settled(relay, world.doorbell) == 2
     assert len(world.told(fresh)) == 1
 
 
@@ -256,9 +263,9 @@ async def test_a_project_that_comes_up_while_the_relay_reads_is_read_too(world):
 
 async def test_a_relay_that_starts_again_sends_nothing_twice(world):
     await world.happen("ErrorDetected", "T-2", error_code="X", message="m", affected_count=2)
-    assert await (await world.relay()).drain() == 2
+    assert await settled(await world.relay(), world.doorbell) == 2
     before = world.told()
-    assert await (await world.relay()).drain() == 0
+    assert await settled(await world.relay(), world.doorbell) == 0
     assert world.told() == before
 
 
@@ -275,19 +282,19 @@ async def test_a_crash_before_the_commit_leaves_nothing_and_loses_nothing(world,
 
     monkeypatch.setattr(store, "send", dies)
     with pytest.raises(ConnectionResetError):
-        await relay.drain()
+        await settled(relay, world.doorbell)
     assert world.told() == []
     monkeypatch.setattr(store, "send", whole)
-    assert await (await world.relay()).drain() == 2
+    assert await settled(await world.relay(), world.doorbell) == 2
     assert len(world.plans.execute("SELECT 1 FROM events WHERE event_type = 'NotificationSent'")) == 1
 
 
 async def test_a_cursor_that_was_set_back_sends_nothing_twice(world):
     await world.happen("ErrorDetected", "T-2", error_code="X", message="m", affected_count=2)
-    await (await world.relay()).drain()
+    await settled(await world.relay(), world.doorbell)
     before = world.told()
     world.plans.execute("UPDATE relay_cursors SET xid = '0', id = 0")
-    assert await (await world.relay()).drain() == 0
+    assert await settled(await world.relay(), world.doorbell) == 0
     assert world.told() == before
 
 
@@ -299,7 +306,7 @@ async def test_a_relay_whose_lease_was_taken_over_sends_nothing_more(world):
     with pytest.raises(errors.LeaseLost):
         await old.drain()
     assert world.told() == []
-    assert await new.drain() == 1
+    assert await settled(new, world.doorbell) == 1
 
 
 async def test_two_relays_at_once_send_everything_once(world):
@@ -308,7 +315,7 @@ async def test_two_relays_at_once_send_everything_once(world):
     relays = [Relay(lease, world.database, world.doorbell, page=3) for _ in range(3)]
     outcomes = await asyncio.gather(*(r.drain() for r in relays), return_exceptions=True)
     assert all(isinstance(o, (int, errors.HaasError)) for o in outcomes), outcomes
-    await relays[0].drain()
+    await settled(relays[0], world.doorbell)
     assert world.told() == [(seq, "agent.two", "INFORM") for seq in seqs]
 
 

@@ -23,6 +23,7 @@ from haas_notifier.worker import LEASE, Relay
 from tests.integration.conftest import TestDatabase
 from tests.support.mesh import Mesh, bearer
 from tests.support.plans import Plans, happen
+from tests.support.relays import settled
 
 ONE = Scope("t-one", "p-one")
 IDS = {"tenant_id": "t-one", "project_id": "p-one"}
@@ -57,7 +58,7 @@ class World:
         ((epoch,),) = self.plans.execute(
             "UPDATE leases SET epoch = epoch + 1, expires_at = 'infinity' WHERE name = %s RETURNING epoch", LEASE
         )
-        return await Relay(Lease(LEASE, epoch), self.database, self.doorbell).drain()
+        return await settled(Relay(Lease(LEASE, epoch), self.database, self.doorbell), self.doorbell)
 
     def events_sse(self, token=None, last_id: str | None = None, timeout: float = 20, **fields: object):
         metadata = (*(token or self.token()), *((("last-event-id", last_id),) if last_id is not None else ()))

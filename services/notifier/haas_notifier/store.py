@@ -89,6 +89,11 @@ async def next_page(tx: Tx, limit: int) -> RelayPage:
     return RelayPage(start, end, causes, len(rows))
 
 
+async def has_unsettled(tx: Tx) -> bool:
+    """Tells whether events wait beyond the cursor."""
+    return await tx.maybe(SQL.relay_unsettled, name=RELAY) is not None
+
+
 async def advance(tx: Tx, page: RelayPage) -> bool:
     """Moves the cursor to the page's end; False where another relay has moved it since the page was read."""
     changed = await tx.run(

@@ -21,6 +21,7 @@ TOPIC_EVENTS = "events"
 TOPIC_NOTIFICATIONS = "notifications"
 PAGE = 500
 IDLE_S = 4.0
+UNSETTLED_S = 0.05
 BACKOFF_S_MAX = 5.0
 
 
@@ -44,11 +45,12 @@ class Relay:
 
     async def run(self) -> None:
         """Works until cancelled. Raises LeaseLost."""
-        backoff_s = 0.1
+        backoff_s, pause_s = 0.1, UNSETTLED_S
         with self._doorbell.bell(TOPIC_EVENTS) as bell:
             while True:
                 try:
                     await self.drain()
+                    unsettled = await self.unsettled()
                     backoff_s = 0.1
                 except errors.LeaseLost:
                     raise
@@ -57,7 +59,9 @@ class Relay:
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
                     continue
-                await bell.wait(IDLE_S)
+                # What holds the horizon back may end without a ring: look again soon, then less and less often.
+                rung = await bell.wait(pause_s if unsettled else IDLE_S)
+                pause_s = min(IDLE_S, pause_s * 2) if unsettled and not rung else UNSETTLED_S
 
     async def drain(self) -> int:
         """Works off what is settled; returns how many envelopes were sent. Raises LeaseLost."""
@@ -75,6 +79,11 @@ class Relay:
                 self._doorbell.ring(TOPIC_NOTIFICATIONS)
             if events < self._page:
                 return total
+
+    async def unsettled(self) -> bool:
+        """Tells whether events wait that may not be read yet: somebody could still come before them."""
+        async with self._database.batch_tx(self._lease, self._scopes) as tx:
+            return await store.has_unsettled(tx)
 
     async def _refresh(self) -> None:
         async with self._database.batch_tx(self._lease, []) as tx:
