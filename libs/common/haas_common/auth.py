@@ -208,6 +208,8 @@ class Verifier:
             kid = entry["kid"]
             if entry.get("kty") == "EC" and entry.get("crv") == "P-256" and kid.partition("-")[0] in AUDIENCE_BY_KID:
                 keys[kid] = jwt.PyJWK(entry, algorithm="ES256").key
+        if not keys:
+            raise ValueError("the set holds no key of ours")
         return keys
 
     def _refresh(self) -> None:

@@ -46,13 +46,16 @@ class Limiter:
             url: the text of the secret "valkey.url".
         """
         # redis-py's own retries would make a dead Valkey cost seconds; a refused call costs milliseconds.
-        self._client = redis.asyncio.Redis.from_url(
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
             short_url(url),
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
             max_connections=CONNECTIONS_MAX,
+            # More callers than connections wait their turn: a busy limiter is no absent one.
+            timeout=ANSWER_TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
         )
+        self._client = redis.asyncio.Redis.from_pool(pool)
         self._take = self._client.register_script(_TAKE)
 
     async def take(self, scope: Scope, profile_id: str, tool: str, rpm: int) -> None:
