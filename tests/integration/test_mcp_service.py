@@ -347,9 +347,12 @@ async def test_a_caller_that_leaves_frees_its_claim_and_is_recorded(world: World
     call = {"method": "GET", "url": f"http://{world.web.host}/"}
     running = asyncio.create_task(world.invoke("mcp.http", call, request_id="rq-1"))
     await world.web.entered.wait()
+    ended = world.servicer._invocations._under_way[SCOPE, "rq-1"]
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    # The host answers only after the service has noticed: an answer before would be a call that ended well.
+    await ended.wait()
     world.web.hold.set()
     answer = await world.invoke("mcp.http", call, request_id="rq-1")
     assert not answer.replayed
