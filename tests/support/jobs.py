@@ -1,4 +1,4 @@
-"""A whole job in memory: the real brief, draft, contracts and skills; tables by the sandbox's own program, unsandboxed."""
+"""A whole job in memory: the real brief, draft, contracts and skills; tables by the tool's own program, unsandboxed."""
 
 import hashlib
 import json

@@ -9,9 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 #: Words that say nothing about what a passage is about, in both languages.
-STOP_WORDS = frozenset(
-    ["a", "al", "algo", "ante", "antes", "como", "con", "contra", "cual", "cuando", "de", "del", "desde", "donde", "dos", "el", "ella", "ellas", "ellos", "en", "entre", "era", "es", "esa", "ese", "eso", "esta", "estas", "este", "esto", "estos", "fue", "ha", "han", "hasta", "hay", "la", "las", "le", "les", "lo", "los", "mas", "me", "mi", "mis", "mucho", "muy", "ni", "no", "nos", "nosotros", "nuestra", "nuestro", "nuestras", "nuestros", "o", "os", "otra", "otro", "para", "pero", "por", "porque", "que", "quien", "se", "ser", "si", "sin", "sobre", "son", "su", "sus", "tambien", "te", "tiene", "tienen", "toda", "todas", "todo", "todos", "tu", "tus", "un", "una", "uno", "unos", "y", "ya", "yo", "quiero", "necesito", "queremos", "hacer", "about", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "just", "more", "most", "my", "not", "of", "on", "one", "or", "our", "out", "over", "so", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too", "up", "us", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with", "would", "you", "your", "want", "need", "please", "make"]
+_STOP_WORDS = (
+    "a al algo ante antes como con contra cual cuando de del desde donde dos el ella ellas ellos en entre era es "
+    "esa ese eso esta estas este esto estos fue ha han hasta hay la las le les lo los mas me mi mis mucho muy ni "
+    "no nos nosotros nuestra nuestro nuestras nuestros o os otra otro para pero por porque que quien se ser si "
+    "sin sobre son su sus tambien te tiene tienen toda todas todo todos tu tus un una uno unos y ya yo quiero "
+    "necesito queremos hacer about after all also an and any are as at be been but by can did do does for from "
+    "had has have how i if in into is it its just more most my not of on one or our out over so some such than "
+    "that the their them then there these they this those to too up us was we were what when where which who will "
+    "with would you your want need please make"
 )
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 PASSAGE_CHARS_MAX = 600
 
 

@@ -26,7 +26,9 @@ TEXTS = {
         "input_absent": "{} ({}): no entregada",
         "no_inputs": "Ninguna: el plan trabaja con el brief y los documentos del proyecto",
         "none": "Ninguno",
-        "no_model": "Sin modelo: escrito por el motor sin conexión a partir del objetivo, el perfil y los documentos propios.",
+        "no_model": (
+            "Sin modelo: escrito por el motor sin conexión a partir del objetivo, el perfil y los documentos propios."
+        ),
         "model": "Redactado con el modelo {} a partir del objetivo, el perfil y los documentos propios.",
         "sources": "Fuentes:",
         "no_sources": "Solo el objetivo",
@@ -51,7 +53,9 @@ TEXTS = {
         "input_absent": "{} ({}): not given",
         "no_inputs": "None: the plan works from the brief and the project's documents",
         "none": "None",
-        "no_model": "No model wrote this: the offline engine did, from the objective, the profile and the project's documents.",
+        "no_model": (
+            "No model wrote this: the offline engine did, from the objective, the profile and the project's documents."
+        ),
         "model": "Worded by the model {} from the objective, the profile and the project's documents.",
         "sources": "Sources:",
         "no_sources": "Only the objective",
@@ -59,29 +63,50 @@ TEXTS = {
 }
 _SLOT_NAMES = {
     "es": {
-        "period": "Periodo", "budget": "Presupuesto", "channels": "Canales", "audience": "Público", "product": "Producto",
-        "target_leads": "Meta de leads", "target_conversions": "Meta de conversiones", "target_revenue": "Meta de ingresos",
-        "target_impressions": "Meta de impresiones", "target_clicks": "Meta de clics",
+        "period": "Periodo",
+        "budget": "Presupuesto",
+        "channels": "Canales",
+        "audience": "Público",
+        "product": "Producto",
+        "target_leads": "Meta de leads",
+        "target_conversions": "Meta de conversiones",
+        "target_revenue": "Meta de ingresos",
+        "target_impressions": "Meta de impresiones",
+        "target_clicks": "Meta de clics",
     },
     "en": {
-        "period": "Period", "budget": "Budget", "channels": "Channels", "audience": "Audience", "product": "Product",
-        "target_leads": "Target of leads", "target_conversions": "Target of conversions",
-        "target_revenue": "Target of revenue", "target_impressions": "Target of impressions",
+        "period": "Period",
+        "budget": "Budget",
+        "channels": "Channels",
+        "audience": "Audience",
+        "product": "Product",
+        "target_leads": "Target of leads",
+        "target_conversions": "Target of conversions",
+        "target_revenue": "Target of revenue",
+        "target_impressions": "Target of impressions",
         "target_clicks": "Target of clicks",
     },
-}  # fmt: skip
+}
 _TARGETS = {
     "es": {"leads": "leads", "conversions": "conversiones", "impressions": "impresiones", "clicks": "clics"},
     "en": {"leads": "leads", "conversions": "conversions", "impressions": "impressions", "clicks": "clicks"},
 }
 #: Words by which an objective names what it wants, folded.
 _GOALS = {
-    "doc.content_calendar": r"calendario(?: de contenidos?| editorial)?|content calendar|editorial calendar|plan de publicacion\w*",
+    "doc.content_calendar": (
+        r"calendario(?: de contenidos?| editorial)?|content calendar|editorial calendar|plan de publicacion\w*"
+    ),
     "doc.paid_plan": r"plan de (?:medios|pago|publicidad|paid)|paid (?:media )?plan|media plan|reparto del presupuesto",
     "doc.team_report": r"informe (?:del|de) equipo|team report",
-    "doc.report": r"informe de (?:resultados|rendimiento)|results report|performance report|analisis de (?:los )?(?:resultados|datos)",
+    "doc.report": (
+        r"informe de (?:resultados|rendimiento)|results report|performance report|"
+        r"analisis de (?:los )?(?:resultados|datos)"
+    ),
     "doc.faq": r"preguntas frecuentes|\bfaqs?\b|frequent(?:ly asked)? questions",
-    "doc.reply": r"respuesta a(?:l| la| un| una)? (?:cliente|paciente|consulta|ticket|queja)|reply to (?:the|a) (?:customer|client|patient)",
+    "doc.reply": (
+        r"respuesta a(?:l| la| un| una)? (?:cliente|paciente|consulta|ticket|queja)|"
+        r"reply to (?:the|a) (?:customer|client|patient)"
+    ),
     "doc.risks": r"(?:lista|listado|mapa|analisis) de riesgos|risk (?:list|register|analysis)|list of risks",
     "doc.audience": r"(?:descripcion|perfil|estudio) del? (?:publico|audiencia)|audience (?:profile|study|description)",
     "doc.copy": r"textos (?:publicitarios|para)|\bcopys?\b|anuncios de texto|ad copy|copywriting",

@@ -80,8 +80,7 @@ async def make_brief(
 ) -> Brief:
     """Writes the brief of an objective. Pure where no model is set.
 
-    Args:
-        inputs: name → "sha256:…" of an uploaded file, or a plain value.
+    `inputs` is name → "sha256:…" of an uploaded file, or a plain value.
 
     Raises:
         ModelFailed: the model did not keep the contract.
@@ -247,8 +246,8 @@ async def _worded(candidates: list[Candidate], facts: _Facts, model: Model) -> t
     seat = Seat(
         "brief",
         "reasoning",
-        "Write the objective and the scope of a brief, once for each strategy named, in the language named; plain Markdown "
-        "paragraphs or lists without headings. Keep every figure, date and citation of the drafts.",
+        "Write the objective and the scope of a brief, once for each strategy named, in the language named; plain "
+        "Markdown paragraphs or lists without headings. Keep every figure, date and citation of the drafts.",
         object_schema(**{s: object_schema(objective=text, scope=text) for s in STRATEGIES}),
         _checked,
     )
@@ -304,8 +303,10 @@ def _reasoning(
     strongest = max(CRITERIA, key=lambda name: CRITERIA[name] * points[name])
     weakest = min(CRITERIA, key=lambda name: points[name])
     return [
-        f"Intent {detected.intent} with confidence {detected.confidence}; slots read: {', '.join(sorted(slots)) or 'none'}.",
+        f"Intent {detected.intent} with confidence {detected.confidence}.",
+        f"Slots read: {', '.join(sorted(slots)) or 'none'}.",
         f"Goals: {', '.join(goals) or 'none'}.",
         "Candidates: " + "; ".join(f"{c.strategy} {s['total']}" for c, s in scored) + ".",
-        f"Kept {chosen.strategy}: most of its score comes from {strongest}; its weakest point is {weakest} ({points[weakest]}).",
+        f"Kept {chosen.strategy}: most of its score comes from {strongest}.",
+        f"Its weakest point is {weakest} ({points[weakest]}).",
     ]

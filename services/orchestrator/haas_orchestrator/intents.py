@@ -47,8 +47,8 @@ async def detect(text: str, profile: Profile, model: Model, now: datetime) -> De
     seat = Seat(
         "intent",
         "extraction",
-        'Say which intent a text means ("unknown" when none fits) and what it says about each slot, in the text\'s words; '
-        "periods as first..last ISO day.",
+        'Say which intent a text means ("unknown" when none fits) and what it says about each slot, in the text\'s '
+        "words; periods as first..last ISO day.",
         object_schema(
             intent={"enum": [*profile.intents, UNKNOWN]},
             slots={

@@ -9,33 +9,38 @@ from haas_common.errors import LanguageUnsupported
 TEXT_CHARS_MAX = 4_000
 #: Function words; a word shared by several languages counts for each by its share.
 WORDS = {
-    "es": "el la los las un una unos unas y o de del al a en con por para que qué como cómo más mas pero si sí no es son está "
-    "este esta estos estas ese esa su sus mi nuestro nuestra nuestros nuestras se lo le les ya muy también sobre entre desde "
-    "hasta cuando donde quiero necesito queremos necesitamos hacer haz dame crea prepara sin hay ser fue ha han porque todo todos "
-    "otro otra cada campaña informe presupuesto meses mes trimestre próximo próxima cuál cuáles quién dime",
-    "en": "the a an and or of to in on with for from by at as is are was were be been this that these those it its we our us you "
-    "your they their i my me he she not but if then than so what which who how when where why can could should would will want "
-    "need make give create prepare please about into over without next quarter month budget report campaign all each do does has "
-    "have had there",
-    "pt": "o os as um uma uns umas e ou de do da dos das ao à aos às em no na nos nas com por para pelo pela que como mais mas não "
-    "é são está este esta esse essa isso seu sua seus suas nosso nossa nós você vocês se lhe já muito também sobre entre até "
-    "quando onde quero preciso queremos fazer faça crie sem há ser foi tem têm porque todo todos outro cada mês meses trimestre "
-    "orçamento campanha relatório próximo",
-    "fr": "le la les un une des et ou de du au aux à en dans avec par pour que qui quoi comment plus mais si ne pas est sont était "
-    "ce cet cette ces son sa ses notre nos votre vos il elle nous vous ils je tu on se sur entre depuis quand où veux voulons "
-    "faire sans être été tout tous autre chaque mois trimestre rapport campagne prochain besoin",
-    "de": "der die das den dem des ein eine einen einem einer und oder von zu zum zur mit für auf in im an am bei aus nach über "
-    "ist sind war wird werden nicht kein keine aber wenn wie was wer wo ich du er sie es wir ihr uns unser unsere mein dein sich "
-    "auch noch nur schon sehr ohne bis alle jeder bericht kampagne monat quartal nächste möchte brauche",
-    "it": "il lo la gli le un uno una e o di del della dei degli delle al alla ai alle in nel nella con per da dal dalla che chi "
-    "come più ma se non è sono era questo questa questi queste suo sua nostro nostra noi voi loro si anche su tra fra quando dove "
-    "voglio vogliamo fare senza essere tutto tutti altro ogni mese trimestre rapporto campagna prossimo bisogno",
-    "ca": "el la els les un una i o de del dels al als a en amb per que com més però si no és són està aquest aquesta aquests seu "
-    "seva nostre nostra també sobre entre des fins quan on vull volem fer sense hi ha ser tot tots altre cada mes trimestre "
-    "informe campanya pressupost proper",
-    "nl": "de het een en of van naar in op met voor door bij als is zijn was worden niet geen maar wat wie hoe wanneer waar ik je "
-    "hij zij wij ons onze mijn zich ook nog al zeer over zonder tot alle elke maand kwartaal rapport campagne volgende willen",
-}  # fmt: skip
+    "es": "el la los las un una unos unas y o de del al a en con por para que qué como cómo más mas pero si sí no es "
+    "son está este esta estos estas ese esa su sus mi nuestro nuestra nuestros nuestras se lo le les ya muy "
+    "también sobre entre desde hasta cuando donde quiero necesito queremos necesitamos hacer haz dame crea "
+    "prepara sin hay ser fue ha han porque todo todos otro otra cada campaña informe presupuesto meses mes "
+    "trimestre próximo próxima cuál cuáles quién dime",
+    "en": "the a an and or of to in on with for from by at as is are was were be been this that these those it its we "
+    "our us you your they their i my me he she not but if then than so what which who how when where why can "
+    "could should would will want need make give create prepare please about into over without next quarter "
+    "month budget report campaign all each do does has have had there",
+    "pt": "o os as um uma uns umas e ou de do da dos das ao à aos às em no na nos nas com por para pelo pela que como "
+    "mais mas não é são está este esta esse essa isso seu sua seus suas nosso nossa nós você vocês se lhe já "
+    "muito também sobre entre até quando onde quero preciso queremos fazer faça crie sem há ser foi tem têm "
+    "porque todo todos outro cada mês meses trimestre orçamento campanha relatório próximo",
+    "fr": "le la les un une des et ou de du au aux à en dans avec par pour que qui quoi comment plus mais si ne pas "
+    "est sont était ce cet cette ces son sa ses notre nos votre vos il elle nous vous ils je tu on se sur entre "
+    "depuis quand où veux voulons faire sans être été tout tous autre chaque mois trimestre rapport campagne "
+    "prochain besoin",
+    "de": "der die das den dem des ein eine einen einem einer und oder von zu zum zur mit für auf in im an am bei aus "
+    "nach über ist sind war wird werden nicht kein keine aber wenn wie was wer wo ich du er sie es wir ihr uns "
+    "unser unsere mein dein sich auch noch nur schon sehr ohne bis alle jeder bericht kampagne monat quartal "
+    "nächste möchte brauche",
+    "it": "il lo la gli le un uno una e o di del della dei degli delle al alla ai alle in nel nella con per da dal "
+    "dalla che chi come più ma se non è sono era questo questa questi queste suo sua nostro nostra noi voi loro "
+    "si anche su tra fra quando dove voglio vogliamo fare senza essere tutto tutti altro ogni mese trimestre "
+    "rapporto campagna prossimo bisogno",
+    "ca": "el la els les un una i o de del dels al als a en amb per que com més però si no és són està aquest aquesta "
+    "aquests seu seva nostre nostra també sobre entre des fins quan on vull volem fer sense hi ha ser tot tots "
+    "altre cada mes trimestre informe campanya pressupost proper",
+    "nl": "de het een en of van naar in op met voor door bij als is zijn was worden niet geen maar wat wie hoe "
+    "wanneer waar ik je hij zij wij ons onze mijn zich ook nog al zeer over zonder tot alle elke maand kwartaal "
+    "rapport campagne volgende willen",
+}
 #: Letters and endings that tell languages apart that share their small words.
 MARKS = {
     "es": (r"\w+ci[oó]n\b", r"\w+ciones\b", r"\w+(?:dad|dades)\b"),

@@ -12,12 +12,44 @@ _NUMBER = {fold(name): i for names in MONTHS.values() for i, name in enumerate(n
 _MONTH = "|".join(sorted(_NUMBER, key=len, reverse=True))
 _YEAR = r"(?:\s*(?:,|de|del|of)?\s*(?:ano\s+)?(20\d\d))?"
 _ORDINAL = {
-    "primer": 1, "primero": 1, "segundo": 2, "tercer": 3, "tercero": 3, "cuarto": 4, "ultimo": 4,
-    "first": 1, "second": 2, "third": 3, "fourth": 4, "last": 4,
-    "1er": 1, "1o": 1, "2o": 2, "3er": 3, "4o": 4, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4,
-}  # fmt: skip
-_COUNT = {"un": 1, "una": 1, "dos": 2, "tres": 3, "cuatro": 4, "cinco": 5, "seis": 6, "a": 1, "one": 1, "two": 2, "three": 3,
-          "four": 4, "five": 5, "six": 6}  # fmt: skip
+    "primer": 1,
+    "primero": 1,
+    "segundo": 2,
+    "tercer": 3,
+    "tercero": 3,
+    "cuarto": 4,
+    "ultimo": 4,
+    "first": 1,
+    "second": 2,
+    "third": 3,
+    "fourth": 4,
+    "last": 4,
+    "1er": 1,
+    "1o": 1,
+    "2o": 2,
+    "3er": 3,
+    "4o": 4,
+    "1st": 1,
+    "2nd": 2,
+    "3rd": 3,
+    "4th": 4,
+}
+_COUNT = {
+    "un": 1,
+    "una": 1,
+    "dos": 2,
+    "tres": 3,
+    "cuatro": 4,
+    "cinco": 5,
+    "seis": 6,
+    "a": 1,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+}
 _NEXT = r"(?:proxim[oa]s?|siguientes?|next|coming)"
 _THIS = r"(?:est[ea]|this|current|actual)"
 _PAST = r"(?:pasad[oa]|anterior|previous)"
@@ -73,10 +105,11 @@ def _slashes(flat: str, today: date) -> Span | None:
 
 
 def _day_range(flat: str, today: date) -> Span | None:
-    """Reads "del 1 de octubre al 15 de noviembre de 2025", "entre el 3 y el 10 de marzo", "from 1 October to 15 November"."""
+    """Reads "del 1 de octubre al 15 de noviembre", "entre el 3 y el 10 de marzo", "from 1 October to 15 November"."""
     link = r"(?:al|a|hasta el|hasta|y el|y|to|until|and|-)"
     match = re.search(
-        rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: (?:de |of )?({_MONTH}))?{_YEAR} {link} (\d{{1,2}})(?:st|nd|rd|th)? (?:de |of )?({_MONTH}){_YEAR}",
+        rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: (?:de |of )?({_MONTH}))?{_YEAR} {link} "
+        rf"(\d{{1,2}})(?:st|nd|rd|th)? (?:de |of )?({_MONTH}){_YEAR}",
         flat,
     )
     if match:
@@ -207,5 +240,14 @@ def _year(flat: str, today: date) -> Span | None:
 
 
 _RULES: tuple[Callable[[str, date], Span | None], ...] = (
-    _iso, _slashes, _day_range, _quarter, _half, _month_range, _one_day, _month, _relative, _year,
-)  # fmt: skip
+    _iso,
+    _slashes,
+    _day_range,
+    _quarter,
+    _half,
+    _month_range,
+    _one_day,
+    _month,
+    _relative,
+    _year,
+)

@@ -13,30 +13,58 @@ TEXT_CHARS_MAX = 4_000
 PIECE_CHARS_MAX = 300
 VALUE_CHARS_MAX = 200
 _CURRENCY = {
-    "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "£": "GBP", "gbp": "GBP", "pounds": "GBP", "libras": "GBP",
-    "us$": "USD", "usd": "USD", "dolares": "USD", "dollars": "USD", "$": "USD", "s/": "PEN", "pen": "PEN", "soles": "PEN",
-    "mxn": "MXN", "pesos": "",
-}  # fmt: skip
+    "€": "EUR",
+    "eur": "EUR",
+    "euro": "EUR",
+    "euros": "EUR",
+    "£": "GBP",
+    "gbp": "GBP",
+    "pounds": "GBP",
+    "libras": "GBP",
+    "us$": "USD",
+    "usd": "USD",
+    "dolares": "USD",
+    "dollars": "USD",
+    "$": "USD",
+    "s/": "PEN",
+    "pen": "PEN",
+    "soles": "PEN",
+    "mxn": "MXN",
+    "pesos": "",
+}
 _SIGN = "|".join(re.escape(s) for s in sorted(_CURRENCY, key=len, reverse=True))
 _FIGURE = r"\d{1,3}(?:[.,\u00a0 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d{1,2})?(?!\d)"
 _SCALE = r"(?:\s*(k|mil|thousand|m|millon(?:es)?|million)\b)?"
 _MONEY = re.compile(rf"(?:({_SIGN})\s*)?({_FIGURE}){_SCALE}(?:\s*(?:de\s+)?({_SIGN})(?![a-z]))?")
 _BUDGET_WORDS = re.compile(r"presupuest\w*|inver\w+|gast\w+|budget|spend\w*|invest\w*")
 CHANNELS = {
-    "instagram": r"instagram|\big\b", "facebook": r"facebook|\bfb\b|\bmeta\b", "google": r"google(?: ads)?|\bsem\b",
-    "tiktok": r"tik ?tok", "linkedin": r"linkedin", "youtube": r"youtube", "twitter": r"twitter",
-    "email": r"e-?mail|correo(?: electronico)?|newsletter|boletin", "whatsapp": r"whats ?app", "sms": r"\bsms\b",
-    "blog": r"\bblog\b", "pinterest": r"pinterest", "radio": r"\bradio\b", "telefono": r"telefon\w+|telephone|phone calls?",
-}  # fmt: skip
+    "instagram": r"instagram|\big\b",
+    "facebook": r"facebook|\bfb\b|\bmeta\b",
+    "google": r"google(?: ads)?|\bsem\b",
+    "tiktok": r"tik ?tok",
+    "linkedin": r"linkedin",
+    "youtube": r"youtube",
+    "twitter": r"twitter",
+    "email": r"e-?mail|correo(?: electronico)?|newsletter|boletin",
+    "whatsapp": r"whats ?app",
+    "sms": r"\bsms\b",
+    "blog": r"\bblog\b",
+    "pinterest": r"pinterest",
+    "radio": r"\bradio\b",
+    "telefono": r"telefon\w+|telephone|phone calls?",
+}
 _TARGETS = {
     "leads": r"leads?|prospectos|contactos nuevos|formularios|solicitudes",
-    "conversions": r"conversion(?:es|s)?|ventas|compras|pedidos|citas|reservas|altas|sales|orders|bookings|signups|appointments",
+    "conversions": (
+        r"conversion(?:es|s)?|ventas|compras|pedidos|citas|reservas|altas|sales|orders|bookings|signups|appointments"
+    ),
     "impressions": r"impresiones|impressions",
     "clicks": r"clics|clicks",
 }
 _STOP = r"(?=[,;.:\n()]|\s(?:con un|con una|con el|en|durante|para el|para la|y|with|in|during|by|and|for)\s|$)"
 _AUDIENCE = re.compile(
-    rf"(?:dirigid[oa]s? a|orientad[oa]s? a|publico(?: objetivo)?:?|audiencia:?|targeting|aimed at|audience:?)\s+(.{{3,100}}?){_STOP}"
+    rf"(?:dirigid[oa]s? a|orientad[oa]s? a|publico(?: objetivo)?:?|audiencia:?|targeting|aimed at|audience:?)"
+    rf"\s+(.{{3,100}}?){_STOP}"
 )
 _PRODUCT = re.compile(
     rf"(?:lanzamiento|promocion|promocionar|lanzar|launch(?:ing)?(?: of)?|promot(?:e|ing|ion of))\s+"
@@ -91,7 +119,7 @@ def find_channels(flat: str, profile: Profile) -> list[str]:
 
 
 def parse_amount(figure: str, scale: str = "") -> Decimal | None:
-    """Reads a number as Spanish or English writes it: a last group of three digits is thousands, one or two are decimals."""
+    """Reads a Spanish or English number: a last group of three digits is thousands, one or two digits are decimals."""
     compact = re.sub(r"[\u00a0 ]", "", figure)
     match = re.fullmatch(r"(.*?)(?:[.,](\d{1,2}))?", compact)
     whole, decimals = (match[1], match[2]) if match else (compact, None)

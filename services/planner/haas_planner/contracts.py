@@ -34,6 +34,9 @@ def validate(
     """Checks a whole graph.
 
     Args:
+        graph: the whole graph, sub-plans included.
+        profile: what is offered and allowed.
+        specs: the registry.
         available: the inputs that are really there; the graph may name no other.
         known_tools: every tool that exists, where the caller knows them.
 

@@ -1,4 +1,4 @@
-"""Drafting: from goals back to inputs, over the contracts of the skills that the profile offers. Pure, deterministic."""
+"""Drafting: from goals back to inputs, over the contracts of the skills that the profile offers. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,9 +83,12 @@ def draft(
     """Chains backwards from the goals' types to what is there.
 
     Args:
-        specs: the registry, in its order; the profile decides which of them it offers and which leaders come first.
+        goals: the types to produce.
+        profile: decides which skills it offers, which leaders come first and which tools may be called.
+        specs: the registry, in its order.
         inputs: what is there, the brief included (type "doc.brief").
         slots: what the objective says; "period" ("2025-10-01..2025-12-31") decides about month by month work.
+        language: of the tasks' titles.
 
     Raises:
         InputMissing: a goal could be reached with an input that is absent; the message names it and its use.
@@ -133,7 +136,9 @@ def _unreached(goal: str, search: Search, profile: Profile) -> HaasError:
             )
     if search.barred:
         skill, tool = search.barred[0]
-        text = f"“{goal}” needs the skill “{skill}”, whose tool “{tool}” the profile “{profile.profile_id}” does not allow."
+        text = (
+            f"“{goal}” needs the skill “{skill}”; the profile “{profile.profile_id}” does not allow its tool “{tool}”."
+        )
         return PlanUnreachable(text, missing=goal, tool=tool)
     last = search.missing[-1][0].rstrip("?+") if search.missing else goal
     text = f"No skill of the profile “{profile.profile_id}” leads to “{goal}” (nothing produces “{last}”)."

@@ -19,7 +19,9 @@ WEIGHT = st.decimals(min_value=0, max_value=10**6, places=3)
 
 
 @given(MONEY, st.lists(WEIGHT, min_size=1, max_size=30))
-def test_parts_sum_exactly_to_the_total_and_stay_within_a_cent_of_their_share(total: Decimal, weights: list[Decimal]) -> None:
+def test_parts_sum_exactly_to_the_total_and_stay_within_a_cent_of_their_share(
+    total: Decimal, weights: list[Decimal]
+) -> None:
     assume(sum(weights))
     parts = shares(total, weights)
     assert sum(parts) == total
@@ -33,7 +35,16 @@ def test_weights_that_divide_nothing_are_refused(weights: list[Decimal]) -> None
         shares(Decimal(1), weights)
 
 
-@given(st.lists(st.tuples(st.decimals(min_value="0.01", max_value=1, places=3), st.none() | st.decimals(min_value=0, max_value=1, places=3)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(
+            st.decimals(min_value="0.01", max_value=1, places=3),
+            st.none() | st.decimals(min_value=0, max_value=1, places=3),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_ceilings_hold_wherever_they_can_and_the_whole_stays_whole(pairs: list[tuple[Decimal, Decimal | None]]) -> None:
     total = sum(w for w, _ in pairs)
     weights, tops = [w / total for w, _ in pairs], [t for _, t in pairs]
@@ -54,7 +65,12 @@ def test_the_cheaper_channel_gets_more_and_every_channel_its_floor() -> None:
 
 
 def test_channels_without_a_name_or_enough_rows_are_not_chosen() -> None:
-    groups = [channel("a", cpl=1), channel("unknown", cpl=0.1), channel("b", cpl=9), {**channel("c", cpl=0.2), "rows": 1}]
+    groups = [
+        channel("a", cpl=1),
+        channel("unknown", cpl=0.1),
+        channel("b", cpl=9),
+        {**channel("c", cpl=0.2), "rows": 1},
+    ]
     ranking = rank_channels(groups, {"cpl": 2}, "cpl")
     assert [g["value"] for g in ranking["chosen"]] == ["a", "b"]
     assert {g["value"]: g["why"] for g in ranking["rest"]} == {"c": "small", "unknown": "nameless"}
@@ -67,11 +83,15 @@ def column(name: str, kind: str, *examples: object, distinct: int = 50) -> dict:
 def test_columns_are_understood_in_spanish_and_english_by_name_and_type() -> None:
     meaning = understand(
         [
-            column("Fecha", "date"), column("Canal", "text", distinct=4), column("Inversión total (EUR)", "number"),
-            column("Clics", "number"), column("prospectos", "text"), column("conversion_value", "number"),
+            column("Fecha", "date"),
+            column("Canal", "text", distinct=4),
+            column("Inversión total (EUR)", "number"),
+            column("Clics", "number"),
+            column("prospectos", "text"),
+            column("conversion_value", "number"),
         ],
         {},
-    )  # fmt: skip
+    )
     assert meaning.metrics == {"spend": "Inversión total (EUR)", "clicks": "Clics", "revenue": "conversion_value"}
     assert (meaning.date, meaning.dimensions["channel"]) == ("Fecha", "Canal")
 
@@ -92,7 +112,12 @@ def test_among_several_yes_no_columns_the_name_decides_or_nothing_does() -> None
     assert alone.outcome == "housing"
 
 
-@given(st.dictionaries(st.sampled_from(["spend", "leads", "clicks", "impressions", "revenue", "conversions", "rows"]), st.integers(0, 10**6)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["spend", "leads", "clicks", "impressions", "revenue", "conversions", "rows"]),
+        st.integers(0, 10**6),
+    )
+)
 def test_every_kpi_is_either_computed_or_missing_with_a_reason(amounts: dict[str, int]) -> None:
     values, missing = compute({k: Decimal(v) for k, v in amounts.items()})
     gone = {m["kpi"] for m in missing}
@@ -107,7 +132,8 @@ def test_every_kpi_is_either_computed_or_missing_with_a_reason(amounts: dict[str
 DOCUMENT = SourceDocument.of(
     "rules.md",
     "# Brand\n\n## Words we avoid\n\n- Do not use «cheap» or «miracle».\n- Without exclamation marks.\n\n"
-    "## Dates\n\nThe fair is on November 20. The 31 de noviembre is no day.\n\n## Rhythm\n\nWe publish on Mondays and Fridays.\n",
+    "## Dates\n\nThe fair is on November 20. The 31 de noviembre is no day.\n\n"
+    "## Rhythm\n\nWe publish on Mondays and Fridays.\n",
 )
 
 

@@ -47,7 +47,10 @@ async def test_the_campaign_job_yields_its_four_files_with_figures_that_the_csv_
     assert {"campaign.plan"} == {job.detected.intent}
     files = {path: job.file(path) for path in FOUR}
     rows = rows_of(medluxe.files["campaign_results"])
-    sums = {c: sum(Decimal(r[c]) for r in rows) for c in ("spend", "leads", "conversions", "revenue", "impressions", "clicks")}
+    sums = {
+        c: sum(Decimal(r[c]) for r in rows)
+        for c in ("spend", "leads", "conversions", "revenue", "impressions", "clicks")
+    }
     kpis = files["team_report.md"].extra["kpis"]
     assert kpis["spend"] == cents(sums["spend"])
     assert kpis["leads"] == int(sums["leads"])
@@ -99,18 +102,24 @@ async def test_the_leader_expands_by_what_the_data_shows(medluxe: App) -> None:
     children = [t for t in job.graph.tasks if t.task_id.startswith("T-8.")]
     assert [t.params["channel"] for t in children if t.skill == "copy.draft"] == chosen
     rows = rows_of(medluxe.files["campaign_results"])
-    kept = "\n".join([",".join(rows[0]), *(",".join(r.values()) for r in rows if r["channel"] in ("tiktok", "facebook"))])
+    kept = "\n".join(
+        [",".join(rows[0]), *(",".join(r.values()) for r in rows if r["channel"] in ("tiktok", "facebook"))]
+    )
     other = await run_job(medluxe.but(files={"campaign_results": kept.encode()}))
     assert {t.params.get("channel") for t in other.graph.tasks if t.skill == "copy.draft"} == {"tiktok", "facebook"}
 
 
 async def test_another_objective_makes_another_graph_and_text(medluxe: App) -> None:
     first = await run_job(medluxe)
-    other = await run_job(medluxe.but(objective="Analiza los resultados de las campañas y dime qué canal funciona mejor"))
+    other = await run_job(
+        medluxe.but(objective="Analiza los resultados de las campañas y dime qué canal funciona mejor")
+    )
     assert first.summary != other.summary
     assert {d.path for d in other.drafts.values()} >= {"report.md", "kpi_report.md"}
     assert "paid_plan" not in other.drafts
-    only = await prepare(medluxe.but(objective="Queremos la campaña de noviembre, pero solo el calendario de contenidos"))
+    only = await prepare(
+        medluxe.but(objective="Queremos la campaña de noviembre, pero solo el calendario de contenidos")
+    )
     assert only.brief.goals == ["doc.content_calendar"]
 
 
@@ -200,10 +209,18 @@ intents:
 async def test_a_fifth_tenant_with_a_fresh_profile_gets_kpis_that_a_count_confirms() -> None:
     lines = ["opened_at,region,box,coste_eur,renewed"]
     for i in range(90):
-        lines.append(f"2025-0{1 + i % 6}-1{i % 9},{'north' if i % 3 else 'south'},{'small' if i % 2 else 'large'},{i}.5,{'Y' if i % 5 else 'N'}")
+        lines.append(
+            f"2025-0{1 + i % 6}-1{i % 9},{'north' if i % 3 else 'south'},"
+            f"{'small' if i % 2 else 'large'},{i}.5,{'Y' if i % 5 else 'N'}"
+        )
     content = ("\n".join(lines) + "\n").encode()
     document = SourceDocument.of("box.md", "# Boxes\n\n## What is in a small box?\n\nSix kinds of vegetables.\n")
-    app = App(load_profile(FIFTH), (document,), "Report on the renewals of our boxes: why do subscribers leave?", {"boxes": content})
+    app = App(
+        load_profile(FIFTH),
+        (document,),
+        "Report on the renewals of our boxes: why do subscribers leave?",
+        {"boxes": content},
+    )
     job = await run_job(app)
     rows = rows_of(content)
     assert job.detected.intent == "churn.review"
@@ -218,7 +235,9 @@ async def test_a_fifth_tenant_with_a_fresh_profile_gets_kpis_that_a_count_confir
 @pytest.mark.skipif(not BANK.exists(), reason=f"{BANK} is not there: it is real data outside the project")
 async def test_the_real_bank_campaign_is_measured_as_a_plain_count_measures_it(medluxe: App) -> None:
     content = BANK.read_bytes()
-    objective = "Analiza los resultados de la campaña: meses, tipo de contacto y resultado anterior, y el coste por lead."
+    objective = (
+        "Analiza los resultados de la campaña: meses, tipo de contacto y resultado anterior, y el coste por lead."
+    )
     job = await run_job(medluxe.but(objective=objective, files={"campaign_results": content}))
     rows = rows_of(content)
     report = job.file("kpi_report.md")
@@ -229,7 +248,9 @@ async def test_the_real_bank_campaign_is_measured_as_a_plain_count_measures_it(m
     for column in ("month", "contact", "poutcome"):
         counted = Counter(r[column] for r in rows)
         converted = Counter(r[column] for r in rows if r["y"] == "yes")
-        assert {g["value"]: (g["rows"], g["yes"]) for g in parts[column]} == {v: (n, converted[v]) for v, n in counted.items()}
+        assert {g["value"]: (g["rows"], g["yes"]) for g in parts[column]} == {
+            v: (n, converted[v]) for v, n in counted.items()
+        }
 
 
 def test_no_code_path_knows_a_demo_tenant() -> None:

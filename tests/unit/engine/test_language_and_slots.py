@@ -96,7 +96,9 @@ def test_a_period_in_words_becomes_its_days(text: str, first: str, last: str) ->
     assert find_period(text, TODAY) == (date.fromisoformat(first), date.fromisoformat(last))
 
 
-@pytest.mark.parametrize("text", ["we may do it", "los últimos resultados", "31 de noviembre", "hola", "", "2025-13-45"])
+@pytest.mark.parametrize(
+    "text", ["we may do it", "los últimos resultados", "31 de noviembre", "hola", "", "2025-13-45"]
+)
 def test_what_names_no_period_gives_none(text: str) -> None:
     assert find_period(text, TODAY) is None
 

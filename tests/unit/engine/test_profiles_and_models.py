@@ -127,15 +127,21 @@ def clerk(request: dict) -> str:
     facts = json.loads(request["messages"][1]["content"])
     name = request["response_format"]["json_schema"]["name"]
     if name == "intent":
-        return json.dumps({"intent": "campaign.plan", "slots": [{"name": "product", "value": "otoño"}], "confidence": 0.9})
+        return json.dumps(
+            {"intent": "campaign.plan", "slots": [{"name": "product", "value": "otoño"}], "confidence": 0.9}
+        )
     if name == "brief":
-        return json.dumps({s: {k: f"Redactado: {v.replace('>', '')}" for k, v in d.items()} for s, d in facts["drafts"].items()})
+        return json.dumps(
+            {s: {k: f"Redactado: {v.replace('>', '')}" for k, v in d.items()} for s, d in facts["drafts"].items()}
+        )
     return json.dumps({k: f"Redactado: {s['draft']}" for k, s in facts["sections"].items()})
 
 
 async def test_a_model_takes_the_same_seats_and_the_artifacts_name_it() -> None:
     endpoint = Endpoint(clerk)
-    job = await run_job(App.load(EXAMPLES / "medluxe"), endpoint.model(reasoning="thinker", extraction="reader", creative="writer"))
+    job = await run_job(
+        App.load(EXAMPLES / "medluxe"), endpoint.model(reasoning="thinker", extraction="reader", creative="writer")
+    )
     assert job.detected.engine == "reader"
     assert job.brief.slots["product"] == "otoño"
     assert job.file("brief.md").extra["engine"] == "thinker"
@@ -147,10 +153,14 @@ async def test_a_model_takes_the_same_seats_and_the_artifacts_name_it() -> None:
 async def test_a_figure_that_a_model_makes_up_is_refused() -> None:
     def liar(request: dict) -> str:
         answer = json.loads(clerk(request))
-        return json.dumps({k: f"{v} Y 98.765 clientes felices." for k, v in answer.items()} if "intent" not in answer else answer)
+        return json.dumps(
+            {k: f"{v} Y 98.765 clientes felices." for k, v in answer.items()} if "intent" not in answer else answer
+        )
 
     def honest_until_skills(request: dict) -> str:
-        return liar(request) if request["response_format"]["json_schema"]["name"].startswith("skill") else clerk(request)
+        return (
+            liar(request) if request["response_format"]["json_schema"]["name"].startswith("skill") else clerk(request)
+        )
 
     with pytest.raises(ModelFailed, match="98765"):
         await run_job(App.load(EXAMPLES / "medluxe"), Endpoint(honest_until_skills).model(reasoning="m"))

@@ -11,11 +11,12 @@ METRICS = {
     "media_spend media_cost presupuesto_gastado",
     "impressions": "impressions impresiones impr imps visualizaciones views vistas",
     "clicks": "clicks clics click link_clicks clics_enlace",
-    "leads": "leads lead prospectos contactos_nuevos formularios form_submissions solicitudes consultas enquiries inquiries",
+    "leads": "leads lead prospectos contactos_nuevos formularios form_submissions solicitudes consultas enquiries "
+    "inquiries",
     "conversions": "conversions conversiones compras purchases orders pedidos ventas_cerradas reservas bookings altas "
     "signups sales_count unidades_vendidas",
-    "revenue": "revenue ingresos facturacion ingreso ventas_importe sales_value conversion_value valor_conversion income "
-    "turnover importe_ventas",
+    "revenue": "revenue ingresos facturacion ingreso ventas_importe sales_value conversion_value valor_conversion "
+    "income turnover importe_ventas",
     "interactions": "interactions interacciones engagements engagement interacciones_totales",
     "saves": "saves guardados",
     "rating": "rating csat satisfaccion satisfaction valoracion puntuacion nps nota",
@@ -36,20 +37,22 @@ DIMENSIONS = {
     "place": "clinic clinica center centro store tienda city ciudad region location sede",
     "priority": "priority prioridad",
 }
-DATE = "date fecha day dia created_at creado fecha_creacion opened_at fecha_apertura published_at publicado appointment_date"
+DATE = (
+    "date fecha day dia created_at creado fecha_creacion opened_at fecha_apertura published_at publicado "
+    "appointment_date"
+)
 OUTCOME = (
     "y converted convertido convertida outcome resultado subscribed suscrito suscrita target success exito won ganado "
     "attended asistio asistencia resolved resuelto resuelta purchased compro booked reservo conversion converted_flag "
     "is_converted churned renewed renovado"
 )
 #: Words that say how a column is measured, not what: "total_spend_eur" is spend.
-UNITS = frozenset(
-    ["eur", "euros", "usd", "gbp", "pen", "mxn", "total", "totals", "sum", "amount", "num", "number", "n", "of", "the", "de", "del", "la", "el", "en", "count", "value", "qty"]
-)
-YES = frozenset(
-    ["yes", "y", "si", "s", "true", "t", "1", "converted", "attended", "resolved", "won", "purchased", "booked", "convertido", "asistio", "resuelto", "ganado"]
-)
-NO = frozenset(["no", "n", "false", "f", "0", "not_converted", "missed", "unresolved", "lost", "no_asistio", "pendiente"])
+_UNITS = "eur euros usd gbp pen mxn total totals sum amount num number n of the de del la el en count value qty"
+UNITS = frozenset(_UNITS.split())
+_YES = "yes y si s true t 1 converted attended resolved won purchased booked convertido asistio resuelto ganado"
+YES = frozenset(_YES.split())
+_NO = "no n false f 0 not_converted missed unresolved lost no_asistio pendiente"
+NO = frozenset(_NO.split())
 GROUPS_MAX = 12
 
 

@@ -61,8 +61,12 @@ async def plan_calendar(ctx: SkillContext) -> list[Draft]:
         "days_from": days_from.cite if days_from else "",
         "marked": days_marked,
     }
-    data = {"period": period, "channels": channels, "themes": [t.name for t in themes],
-            "entries": [{**e, "day": e["day"].isoformat()} for e in entries]}  # fmt: skip
+    data = {
+        "period": period,
+        "channels": channels,
+        "themes": [t.name for t in themes],
+        "entries": [{**e, "day": e["day"].isoformat()} for e in entries],
+    }
     cited = [t.source for t in (*themes, *proofs)] + [p for _, p in marked] + ([days_from] if days_from else [])
     sources = [*([of_artifact(chosen)] if chosen else []), *of_documents(cited)]
     title = {"es": "Calendario de contenidos", "en": "Content calendar"}[ctx.language]
@@ -145,7 +149,7 @@ def _entries(
 
 
 async def draft_copy(ctx: SkillContext) -> list[Draft]:
-    """copy.draft: three variants from the brand's promise, proofs and calls to action, each sentence with its source."""
+    """copy.draft: three variants from the brand's promise, proofs and calls to action, with their sources."""
     known = passages(await ctx.documents())
     channel, theme = str(ctx.params.get("channel", "")), str(ctx.params.get("theme", ""))
     banned = brandbook.banned_words(known)
@@ -161,8 +165,16 @@ async def draft_copy(ctx: SkillContext) -> list[Draft]:
     )
     limit = next((n for name, n in LENGTHS.items() if name in fold(channel)), 0)
     variants = _variants(promises, [*about, *proofs], calls, limit, shy)
-    facts = {"channel": channel, "theme": theme, "variants": variants, "limit": limit, "promises": promises,
-             "proofs": proofs, "calls": calls, "banned": [w for w, _ in banned]}  # fmt: skip
+    facts = {
+        "channel": channel,
+        "theme": theme,
+        "variants": variants,
+        "limit": limit,
+        "promises": promises,
+        "proofs": proofs,
+        "calls": calls,
+        "banned": [w for w, _ in banned],
+    }
     data = {"channel": channel, "theme": theme, "variants": variants}
     out = written(ctx, "doc.copy")
     of = channel or theme
@@ -238,8 +250,13 @@ async def check_brand(ctx: SkillContext) -> list[Draft]:
             ]
             if shy is not None and ("!" in whole or "¡" in whole):
                 violations.append({"text": slot.name, "variant": number, "rule": "¡!", "cite": shy.cite})
-    facts = {"violations": violations, "checked": checked, "banned": [{"word": w, "cite": p.cite} for w, p in banned],
-             "shy": shy.cite if shy else "", "tone": tone}  # fmt: skip
+    facts = {
+        "violations": violations,
+        "checked": checked,
+        "banned": [{"word": w, "cite": p.cite} for w, p in banned],
+        "shy": shy.cite if shy else "",
+        "tone": tone,
+    }
     data = {"violations": violations, "checked": checked, "rules": len(banned) + (shy is not None)}
     cited = [p for _, p in banned] + ([shy] if shy else []) + [t.source for t in tone]
     title = {"es": "Revisión de marca", "en": "Brand check"}[ctx.language]

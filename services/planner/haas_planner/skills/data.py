@@ -9,9 +9,24 @@ from haas_planner.skills.writing import compose, kpi_label, needed, of_artifact,
 
 #: The KPIs that a breakdown shows, the most telling first; six at most fit a page.
 SHOWN = (
-    "spend", "leads", "conversions", "revenue", "cpl", "cpa", "roas", "conversion_rate", "interactions",
-    "engagement_rate", "saves", "rating", "hours", "impressions", "clicks", "ctr", "cvr",
-)  # fmt: skip
+    "spend",
+    "leads",
+    "conversions",
+    "revenue",
+    "cpl",
+    "cpa",
+    "roas",
+    "conversion_rate",
+    "interactions",
+    "engagement_rate",
+    "saves",
+    "rating",
+    "hours",
+    "impressions",
+    "clicks",
+    "ctr",
+    "cvr",
+)
 COLUMNS_MAX = 6
 
 
@@ -106,8 +121,14 @@ async def segment_kpis(ctx: SkillContext) -> list[Draft]:
     shown = [k for k in SHOWN if k in overall and not (k == "conversions" and meaning.outcome)][:COLUMNS_MAX]
     for part in parts:
         part["best"] = best(part["groups"], shown, overall)
-    data = {"dimensions": parts, "overall": overall, "rows": report.data["rows"], "currency": report.data["currency"],
-            "outcome": meaning.outcome, "table": slot.name}  # fmt: skip
+    data = {
+        "dimensions": parts,
+        "overall": overall,
+        "rows": report.data["rows"],
+        "currency": report.data["currency"],
+        "outcome": meaning.outcome,
+        "table": slot.name,
+    }
     facts = {**data, "shown": shown, "yes_total": report.data["yes"], "has_outcome": bool(meaning.outcome)}
     title = {"es": "Resultados por segmento", "en": "Results by segment"}[ctx.language]
     sources = [f"input:{slot.name} {ref}", of_artifact(report)]
@@ -116,7 +137,7 @@ async def segment_kpis(ctx: SkillContext) -> list[Draft]:
 
 
 def best(groups: list[dict], shown: list[str], overall: dict[str, Any]) -> dict[str, Any] | None:
-    """Picks the best and the worst group by the first KPI that has a better direction; groups under 1 % of the rows do not count."""
+    """Picks the best and the worst group by the first KPI with a better direction, among groups of 1 % of the rows."""
     measure = next(
         (k for k in ("cpl", "cpa", "roas", "conversion_rate", "engagement_rate", "rating") if k in shown), None
     )

@@ -1,4 +1,4 @@
-"""Skills over the project's own documents: quotes, audience, risks, questions and replies. Nothing without its source."""
+"""Skills over the project's own documents: quotes, audience, risks, questions, replies. Nothing without its source."""
 
 from typing import Any
 
@@ -132,8 +132,10 @@ async def answer_faq(ctx: SkillContext) -> list[Draft]:
     ]
     facts = {"answers": answers, "topic": str(ctx.params.get("topic", ""))}
     topic_name = facts["topic"]
-    title = {"es": "Preguntas frecuentes" + (f": {topic_name}" if topic_name else ""),
-             "en": "Frequent questions" + (f": {topic_name}" if topic_name else "")}[ctx.language]  # fmt: skip
+    title = {
+        "es": "Preguntas frecuentes" + (f": {topic_name}" if topic_name else ""),
+        "en": "Frequent questions" + (f": {topic_name}" if topic_name else ""),
+    }[ctx.language]
     out = written(ctx, "doc.faq")
     sources = of_documents([ps[0] for _, _, ps in scored])
     return [

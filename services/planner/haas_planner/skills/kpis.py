@@ -29,8 +29,17 @@ class Kpi:
     always: bool = True
 
 
-def _kpi(name: str, es: str, en: str, kind: str, over: str, under: str = "", unit: str = "count", better: str = "",
-         always: bool = True) -> Kpi:  # fmt: skip
+def _kpi(
+    name: str,
+    es: str,
+    en: str,
+    kind: str,
+    over: str,
+    under: str = "",
+    unit: str = "count",
+    better: str = "",
+    always: bool = True,
+) -> Kpi:
     return Kpi(name, {"es": es, "en": en}, kind, over, under, unit, better, always)
 
 
@@ -42,29 +51,102 @@ CATALOGUE = (
     _kpi("conversions", "conversiones", "conversions", "sum", "conversions", better="high"),
     _kpi("revenue", "ingresos", "revenue", "sum", "revenue", unit="money", better="high"),
     _kpi("cpl", "coste por lead (CPL)", "cost per lead (CPL)", "ratio", "spend", "leads", "money", "low"),
-    _kpi("cpa", "coste por conversión (CPA)", "cost per conversion (CPA)", "ratio", "spend", "conversions", "money", "low"),
+    _kpi(
+        "cpa",
+        "coste por conversión (CPA)",
+        "cost per conversion (CPA)",
+        "ratio",
+        "spend",
+        "conversions",
+        "money",
+        "low",
+    ),
     _kpi("ctr", "tasa de clics (CTR)", "click-through rate (CTR)", "ratio", "clicks", "impressions", "ratio", "high"),
-    _kpi("cvr", "conversiones por clic (CVR)", "conversions per click (CVR)", "ratio", "conversions", "clicks", "ratio", "high"),
-    _kpi("roas", "retorno de la inversión publicitaria (ROAS)", "return on ad spend (ROAS)", "ratio", "revenue", "spend",
-         "factor", "high"),
-    _kpi("conversion_rate", "tasa de éxito (conversión)", "success (conversion) rate", "rate", "outcome", "", "ratio", "high", False),
+    _kpi(
+        "cvr",
+        "conversiones por clic (CVR)",
+        "conversions per click (CVR)",
+        "ratio",
+        "conversions",
+        "clicks",
+        "ratio",
+        "high",
+    ),
+    _kpi(
+        "roas",
+        "retorno de la inversión publicitaria (ROAS)",
+        "return on ad spend (ROAS)",
+        "ratio",
+        "revenue",
+        "spend",
+        "factor",
+        "high",
+    ),
+    _kpi(
+        "conversion_rate",
+        "tasa de éxito (conversión)",
+        "success (conversion) rate",
+        "rate",
+        "outcome",
+        "",
+        "ratio",
+        "high",
+        False,
+    ),
     _kpi("interactions", "interacciones", "interactions", "sum", "interactions", better="high", always=False),
-    _kpi("engagement_rate", "tasa de interacción", "engagement rate", "ratio", "interactions", "impressions", "ratio",
-         "high", False),
+    _kpi(
+        "engagement_rate",
+        "tasa de interacción",
+        "engagement rate",
+        "ratio",
+        "interactions",
+        "impressions",
+        "ratio",
+        "high",
+        False,
+    ),
     _kpi("saves", "guardados", "saves", "sum", "saves", better="high", always=False),
     _kpi("rating", "valoración media", "mean rating", "mean", "rating", unit="plain", better="high", always=False),
-    _kpi("hours", "horas de resolución (media)", "hours to resolve (mean)", "mean", "hours", unit="plain", better="low",
-         always=False),
-)  # fmt: skip
+    _kpi(
+        "hours",
+        "horas de resolución (media)",
+        "hours to resolve (mean)",
+        "mean",
+        "hours",
+        unit="plain",
+        better="low",
+        always=False,
+    ),
+)
 BY_NAME = {k.name: k for k in CATALOGUE}
 ROLE_WORDS = {
-    "es": {"spend": "inversión o coste", "impressions": "impresiones", "clicks": "clics", "leads": "leads",
-           "conversions": "conversiones", "revenue": "ingresos", "outcome": "resultado (sí/no)",
-           "interactions": "interacciones", "saves": "guardados", "rating": "valoración", "hours": "horas"},
-    "en": {"spend": "spend/cost", "impressions": "impressions", "clicks": "clicks", "leads": "leads",
-           "conversions": "conversions", "revenue": "revenue", "outcome": "yes/no outcome",
-           "interactions": "interactions", "saves": "saves", "rating": "rating", "hours": "hours"},
-}  # fmt: skip
+    "es": {
+        "spend": "inversión o coste",
+        "impressions": "impresiones",
+        "clicks": "clics",
+        "leads": "leads",
+        "conversions": "conversiones",
+        "revenue": "ingresos",
+        "outcome": "resultado (sí/no)",
+        "interactions": "interacciones",
+        "saves": "guardados",
+        "rating": "valoración",
+        "hours": "horas",
+    },
+    "en": {
+        "spend": "spend/cost",
+        "impressions": "impressions",
+        "clicks": "clicks",
+        "leads": "leads",
+        "conversions": "conversions",
+        "revenue": "revenue",
+        "outcome": "yes/no outcome",
+        "interactions": "interactions",
+        "saves": "saves",
+        "rating": "rating",
+        "hours": "hours",
+    },
+}
 
 
 def aggregates(meaning: Meaning) -> list[dict]:
@@ -79,7 +161,7 @@ def aggregates(meaning: Meaning) -> list[dict]:
 
 
 def amounts(row: Mapping[str, object], meaning: Meaning) -> dict[str, Decimal]:
-    """Returns role → exact amount of a row of results. A yes of an outcome counts as a conversion where no column does."""
+    """Returns role → exact amount of a row of results; a yes is a conversion where no column counts conversions."""
     found = {r: Decimal(str(row[r])) for r in (*meaning.metrics, "rows") if row.get(r) is not None}
     if meaning.outcome:
         found["outcome"] = Decimal(str(row["outcome"]))

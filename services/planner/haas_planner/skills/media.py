@@ -71,9 +71,8 @@ def rank_channels(
 
 
 def _asked(ctx: SkillContext) -> list[str]:
-    """Returns the channels that the objective names, else those of the brand."""
-    named = [c.strip() for c in ctx.slots.get("channels", "").split(",") if c.strip()]
-    return named
+    """Returns the channels that the objective names."""
+    return [c.strip() for c in ctx.slots.get("channels", "").split(",") if c.strip()]
 
 
 async def select_channels(ctx: SkillContext) -> list[Draft]:
@@ -98,8 +97,10 @@ async def select_channels(ctx: SkillContext) -> list[Draft]:
     ]
     ranking = rank_channels(measured, overall, measure) if measure else {"chosen": [], "rest": []}
     if wanted and measure:  # the objective has chosen already: nothing that it names is dropped
-        ranking = {"chosen": ranking["chosen"] + [g for g in ranking["rest"] if g["why"] == "weaker"],
-                   "rest": [g for g in ranking["rest"] if g["why"] != "weaker"]}  # fmt: skip
+        ranking = {
+            "chosen": ranking["chosen"] + [g for g in ranking["rest"] if g["why"] == "weaker"],
+            "rest": [g for g in ranking["rest"] if g["why"] != "weaker"],
+        }
     seen = {fold(g["value"]) for g in ranking["chosen"]}
     candidates = asked or ([] if ranking["chosen"] else brand)
     blind = [c for c in candidates if not any(fold(c) in s or s in fold(c) for s in seen)]
@@ -108,10 +109,21 @@ async def select_channels(ctx: SkillContext) -> list[Draft]:
     ]
     chosen += [{"channel": c, "rows": 0, "values": {}, "measured": False} for c in blind]
     months = next((len(d["groups"]) for d in segments.data["dimensions"] if d["role"] == "month"), 0)
-    data = {"channels": chosen, "measure": measure, "overall": overall.get(measure), "currency": currency,
-            "months": months, "column": part["column"] if part else ""}  # fmt: skip
-    facts = {**data, "rest": ranking["rest"], "asked": asked, "table": segments.data["table"],
-             "low": bool(measure) and BY_NAME[measure].better == "low"}  # fmt: skip
+    data = {
+        "channels": chosen,
+        "measure": measure,
+        "overall": overall.get(measure),
+        "currency": currency,
+        "months": months,
+        "column": part["column"] if part else "",
+    }
+    facts = {
+        **data,
+        "rest": ranking["rest"],
+        "asked": asked,
+        "table": segments.data["table"],
+        "low": bool(measure) and BY_NAME[measure].better == "low",
+    }
     title = {"es": "Canales elegidos", "en": "Channels chosen"}[ctx.language]
     out = written(ctx, "plan.channels")
     return [await compose(ctx, "channels", out, "channels.md", title, facts, data, [of_artifact(segments)])]
@@ -135,8 +147,7 @@ def ceilings(
 ) -> list[Decimal | None]:
     """Returns the largest share of 1 that each channel can take: GROWTH_MAX times its past spend per month.
 
-    Args:
-        past, ahead: months measured and months planned; without either, or without a past spend, there is no ceiling.
+    `past` and `ahead` are the months measured and planned; without them, or a past spend, there is no ceiling.
     """
     if not total or not past or not ahead:
         return [None] * len(channels)
@@ -176,18 +187,39 @@ async def allocate_budget(ctx: SkillContext) -> list[Draft]:
     for channel, share, amount in zip(chosen, parts, amounts, strict=True):
         past = channel["values"].get(measure)
         expected = _expected(amount, measure, past)
-        rows.append({"channel": channel["channel"], "share": str(share), "amount": None if amount is None else str(amount),
-                     "past": past, "expected": expected})  # fmt: skip
+        rows.append(
+            {
+                "channel": channel["channel"],
+                "share": str(share),
+                "amount": None if amount is None else str(amount),
+                "past": past,
+                "expected": expected,
+            }
+        )
     result = RESULT_OF.get(measure, "")
     counted = [r["expected"] for r in rows if r["expected"] is not None]
     target = ctx.slots.get(f"target_{result}") if result else None
-    data = {"total": None if total is None else str(total.quantize(Decimal("0.01"))), "currency": currency, "rows": rows,
-            "measure": measure, "result": result, "expected": sum(counted) if counted else None, "target": target}  # fmt: skip
-    facts = {**data, "floor": FLOOR, "blind": [c["channel"] for c in chosen if measure not in c["values"]],
-             "held": [c["channel"] for c, top, w, was in zip(chosen, tops, weights, plain, strict=True)
-                      if top is not None and (w == top or was > top)],
-             "is_capped": weights != plain,
-             "sum": sum((a for a in amounts if a is not None), Decimal(0))}  # fmt: skip
+    data = {
+        "total": None if total is None else str(total.quantize(Decimal("0.01"))),
+        "currency": currency,
+        "rows": rows,
+        "measure": measure,
+        "result": result,
+        "expected": sum(counted) if counted else None,
+        "target": target,
+    }
+    facts = {
+        **data,
+        "floor": FLOOR,
+        "blind": [c["channel"] for c in chosen if measure not in c["values"]],
+        "held": [
+            c["channel"]
+            for c, top, w, was in zip(chosen, tops, weights, plain, strict=True)
+            if top is not None and (w == top or was > top)
+        ],
+        "is_capped": weights != plain,
+        "sum": sum((a for a in amounts if a is not None), Decimal(0)),
+    }
     title = {"es": "Reparto del presupuesto", "en": "Budget allocation"}[ctx.language]
     out = written(ctx, "plan.budget")
     return [await compose(ctx, "budget", out, "budget.md", title, facts, data, [of_artifact(channels)])]
@@ -217,8 +249,14 @@ async def pace_budget(ctx: SkillContext) -> list[Draft]:
         parts = shares(whole, weights, 2 if row["amount"] is not None else 1)
         rows.append({"channel": row["channel"], "parts": [str(p) for p in parts], "total": str(whole)})
     sums = [str(sum(Decimal(r["parts"][i]) for r in rows)) for i in range(len(months))]
-    data = {"months": [first.isoformat()[:7] for first, _ in months], "rows": rows, "sums": sums, "basis": basis,
-            "currency": budget.data["currency"], "in_money": budget.data["total"] is not None}  # fmt: skip
+    data = {
+        "months": [first.isoformat()[:7] for first, _ in months],
+        "rows": rows,
+        "sums": sums,
+        "basis": basis,
+        "currency": budget.data["currency"],
+        "in_money": budget.data["total"] is not None,
+    }
     facts = {**data, "labels": labels, "period": ctx.slots["period"]}
     title = {"es": "Ritmo de inversión por mes", "en": "Spend by month"}[ctx.language]
     sources = [of_artifact(budget), *([of_artifact(segments)] if segments else [])]
@@ -266,8 +304,10 @@ async def plan_paid(ctx: SkillContext) -> list[Draft]:
         "table": report.data["table"],
         "measured": bool(measure),
     }
-    data = {**{k: budget.data[k] for k in ("total", "currency", "rows", "measure", "expected", "target")},
-            "period": ctx.slots.get("period", "")}  # fmt: skip
+    data = {
+        **{k: budget.data[k] for k in ("total", "currency", "rows", "measure", "expected", "target")},
+        "period": ctx.slots.get("period", ""),
+    }
     title = {"es": "Plan de medios de pago", "en": "Paid media plan"}[ctx.language]
     sources = [of_artifact(d) for d in (budget, channels, report, pacing) if d is not None]
     prose = ["Resumen", "Summary"]

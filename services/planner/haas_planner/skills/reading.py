@@ -154,7 +154,22 @@ def month_number(value: str) -> int:
     if name.isdigit() and 1 <= int(name) <= 12:
         return int(name)
     stems = {
-        "ene": 1, "jan": 1, "feb": 2, "mar": 3, "abr": 4, "apr": 4, "may": 5, "jun": 6, "jul": 7, "ago": 8, "aug": 8,
-        "sep": 9, "set": 9, "oct": 10, "nov": 11, "dic": 12, "dec": 12,
-    }  # fmt: skip
+        "ene": 1,
+        "jan": 1,
+        "feb": 2,
+        "mar": 3,
+        "abr": 4,
+        "apr": 4,
+        "may": 5,
+        "jun": 6,
+        "jul": 7,
+        "ago": 8,
+        "aug": 8,
+        "sep": 9,
+        "set": 9,
+        "oct": 10,
+        "nov": 11,
+        "dic": 12,
+        "dec": 12,
+    }
     return stems.get(name[:3], 0)

@@ -137,11 +137,9 @@ async def compose(
     artifact_type: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> Draft:
-    """Renders an artifact.
+    """Renders an artifact from the template templates/<language>/<template>.md.j2.
 
-    Args:
-        template: its name under templates/<language>/, without ending.
-        prose: headings of the sections that a model may word anew; figures and tables stay the code's.
+    `prose` names the headings whose sections a model may word anew; figures and tables stay the code's.
     """
     shared = {
         "objective": ctx.objective,
