@@ -80,9 +80,10 @@ def server_interceptors() -> list[Any]:
     """OpenTelemetry's interceptor for a grpc.aio server; it stands inside ours, where the ids are bound."""
     if not active():
         return []
-    from opentelemetry.instrumentation.grpc import aio_server_interceptor
+    from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
-    return [aio_server_interceptor()]
+    # The edge asks every service for its health every two seconds: nobody reads those spans.
+    return [aio_server_interceptor(filter_=filters.negate(filters.health_check()))]
 
 
 def client_interceptors() -> list[Any]:
