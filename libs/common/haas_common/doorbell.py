@@ -74,7 +74,7 @@ class Doorbell:
         self._something.set()
 
     @contextlib.contextmanager
-    def bell(self, *topics: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a generator of one Bell
+    def bell(self, *topics: str):  # type: ignore[no-untyped-def]
         """Subscribes to topics for as long as the block runs."""
         mine = Bell()
         for topic in topics:

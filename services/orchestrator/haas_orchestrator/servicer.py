@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from google.protobuf import json_format
 
 from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
 from haas.planner.v1 import planner_pb2
@@ -12,6 +11,7 @@ from haas_common.artifacts import ArtifactStore
 from haas_common.calls import current_call
 from haas_common.db import Database
 from haas_common.doorbell import Doorbell
+from haas_common.structs import StructInvalid, read_struct
 from haas_orchestrator import domain, inputs, messages, store
 from haas_orchestrator.operations import Operations, Wanted, malformed, subject_of
 
@@ -43,7 +43,10 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServicer):
     async def CreatePlan(self, request: Any, context: Any) -> orchestrator_pb2.CreatePlanResponse:
         """Writes a brief, makes a validated plan of it."""
         graph = request.graph if request.HasField("graph") else None
-        values = json_format.MessageToDict(request.inputs)
+        try:
+            values = read_struct(request.inputs)
+        except StructInvalid as error:
+            raise errors.FieldInvalid(f"inputs: {error}.", field="inputs", rule=error.rule) from None
         wanted = Wanted(request.objective, values, graph, request.request_id, request.profile_id)
         made = await self._operations.create_plan(current_call(), wanted)
         return orchestrator_pb2.CreatePlanResponse(

@@ -4,8 +4,8 @@ import os
 import socket
 
 import grpc
-from haas.planner.v1 import planner_pb2, planner_pb2_grpc
 
+from haas.planner.v1 import planner_pb2, planner_pb2_grpc
 from haas_common.artifacts import ArtifactStore
 from haas_common.auth import Issuer
 from haas_common.channels import Channels

@@ -20,6 +20,7 @@ from haas_common.eventstore import payload_text
 from haas_common.models import Model
 from haas_common.profile_store import ProfileStore, read_documents
 from haas_common.profiles import Profile
+from haas_common.structs import read_struct
 from haas_planner import contracts
 from haas_planner.attempts import Assignment, Result
 from haas_planner.domain import task_to_json
@@ -224,7 +225,7 @@ class Worker:
         response = await self._tools.InvokeTool(
             request, metadata=with_token(token.token), timeout=_MCP_DEADLINE_S, wait_for_ready=True
         )
-        return json_format.MessageToDict(response.result)
+        return read_struct(response.result)
 
 
 async def _tool_draft(context: WorkContext) -> Draft:
