@@ -306,8 +306,7 @@ async def test_only_known_origins_may_call_from_a_page(user):
 async def test_a_rotated_key_is_taken_without_a_failed_call(edge):
     old = edge.mesh.token()
     before = json.loads((edge.mesh.secrets / "edge" / "jwks.json").read_text())
-    pki.rotate_token_key(edge.mesh.secrets, "gateway", SERVICES)
-    write_jwks(edge.settings)
+    pki.rotate_token_key(edge.mesh.secrets, "gateway", SERVICES, before_use=lambda: write_jwks(edge.settings))
     new = edge.mesh.token()
     assert before != json.loads((edge.mesh.secrets / "edge" / "jwks.json").read_text())
     async with edge.rest() as client, asyncio.timeout(5):

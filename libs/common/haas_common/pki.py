@@ -16,7 +16,7 @@ import ipaddress
 import json
 import os
 import secrets as randomness
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -251,14 +251,24 @@ def _publish_jwks(secrets_dir: Path, services: Iterable[str], fresh: Sequence[di
         _write_when_changed(secrets_dir / folder / "jwks.json", data)
 
 
-def rotate_token_key(secrets_dir: Path, service: str, services: Iterable[str]) -> str:
+def rotate_token_key(
+    secrets_dir: Path, service: str, services: Iterable[str], before_use: Callable[[], None] | None = None
+) -> str:
     """Gives the issuer ("gateway" or "planner") a new key and returns its id; the old public keys stay in the set.
 
     The set is published before the key is used: a verifier never meets a token whose key it cannot find.
+
+    Args:
+        secrets_dir: the folder of all secrets.
+        service: the issuer.
+        services: whose folders hold the set.
+        before_use: runs between the two, for whoever keeps a copy of the set (the edge: haas_gateway.envoy.write_jwks).
     """
     key = ec.generate_private_key(ec.SECP256R1())
     public = jwk(key.public_key(), KID_PREFIX[service])
     _publish_jwks(secrets_dir, services, [public])
+    if before_use is not None:
+        before_use()
     write_secret(secrets_dir / service / "token.pem", _pem(key))
     return public["kid"]
 
