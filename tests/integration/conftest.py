@@ -4,6 +4,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -76,9 +77,9 @@ def template(servers: embedded.Servers) -> str:
     return _TEMPLATE
 
 
-@pytest.fixture
-def database(servers: embedded.Servers, template: str) -> Iterator[TestDatabase]:
-    """A migrated database of this test's own, dropped afterwards."""
+@contextmanager
+def copied(servers: embedded.Servers, template: str) -> Iterator[TestDatabase]:
+    """Yields a copy of the migrated database, dropped afterwards."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(short_url(servers.pg_admin_dsn), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
@@ -89,6 +90,13 @@ def database(servers: embedded.Servers, template: str) -> Iterator[TestDatabase]
     yield TestDatabase(admin, _as_user(admin, "haas_app", _APP_PASSWORD), _CONTEXT_KEY)
     with psycopg.connect(short_url(servers.pg_admin_dsn), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def database(servers: embedded.Servers, template: str) -> Iterator[TestDatabase]:
+    """A migrated database of this test's own, dropped afterwards."""
+    with copied(servers, template) as found:
+        yield found
 
 
 def _in_database(dsn: str, name: str) -> str:
