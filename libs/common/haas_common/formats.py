@@ -86,11 +86,6 @@ def listing(items: list[str], language: str, last: str = "") -> str:
     return f"{', '.join(items[:-1])} {word} {items[-1]}"
 
 
-def plural(count: int, one: str, many: str) -> str:
-    """Returns the form that goes with the count."""
-    return one if count == 1 else many
-
-
 def parse_period(text: str) -> tuple[date, date] | None:
     """Reads an ISO range "2025-10-01..2025-12-31", both days included; None for anything else."""
     first, dots, last = text.partition("..")

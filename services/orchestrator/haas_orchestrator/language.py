@@ -62,6 +62,8 @@ SCORE_MIN = 1.2
 LEAD_MIN = 1.15
 READ = ("es", "en")
 
+#: No word of these languages is so long; patterns that look for endings take quadratic time on it.
+_ENDLESS = re.compile(r"\w{40,}")
 _LEXICON: dict[str, tuple[str, ...]] = {}
 for _name, _words in WORDS.items():
     for _word in set(_words.split()):
@@ -91,6 +93,7 @@ def detect_language(text: str, default: str) -> str:
 
 def scores(lowered: str) -> dict[str, float]:
     """Scores each language by its small words and its marks."""
+    lowered = _ENDLESS.sub(" ", lowered)
     counts = Counter(re.findall(r"[^\W\d_]+", lowered))
     found = dict.fromkeys(WORDS, 0.0)
     for word, count in counts.items():

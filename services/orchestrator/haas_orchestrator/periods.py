@@ -171,11 +171,9 @@ def _relative(flat: str, today: date) -> Span | None:
     if many:
         return _ahead(int(many[1]) if many[1].isdigit() else _COUNT[many[1]], many[2], today)
     for words, step in ((_NEXT, 1), (_THIS, 0), (_PAST, -1)):
-        match = re.search(rf"\b{words} {units}\b|\b(trimestre|mes|semana|ano) (?:que viene|{words})\b", flat)
+        match = re.search(rf"\b{words} {units}\b|\b(trimestre|mes|semana|ano) {words}\b", flat)
         if match:
-            return _shifted(
-                match[1] or match[2], step + (1 if not match[1] and "que viene" in match[0] and not step else 0), today
-            )
+            return _shifted(match[1] or match[2], step, today)
     match = re.search(r"\b(trimestre|mes|semana|ano) que viene\b", flat)
     if match:
         return _shifted(match[1], 1, today)

@@ -75,7 +75,8 @@ _PRODUCT = re.compile(
 def find_slots(text: str, profile: Profile, now: datetime) -> dict[str, str]:
     """Returns what a text says, as text by name; only what it says."""
     text = text[:TEXT_CHARS_MAX]
-    flat = fold(text)
+    # No amount has so many digits, and looking for one in them takes quadratic time. Lengths stay as they are.
+    flat = re.sub(r"\d{16,}", lambda run: " " * len(run[0]), fold(text))
     slots: dict[str, str] = {}
     span = find_period(text, now.date())
     if span is not None:

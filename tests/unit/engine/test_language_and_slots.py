@@ -10,7 +10,7 @@ from haas_common.errors import LanguageUnsupported
 from haas_common.models import OfflineEngine
 from haas_common.profiles import Profile, load_profile
 from haas_orchestrator.intents import UNKNOWN, detect, detect_offline
-from haas_orchestrator.language import detect_language
+from haas_orchestrator.language import detect_language, scores
 from haas_orchestrator.periods import find_period
 from haas_orchestrator.slots import find_slots, parse_amount
 from tests.support.jobs import EXAMPLES
@@ -179,3 +179,11 @@ intents:
 """
     )
     assert detect_offline("¿Dónde está mi pedido AB-1234?", own, "es", NOW).slots == {"order": "AB-1234"}
+
+
+@pytest.mark.parametrize("text", ["9" * 16_000, "a" * 16_000, "ção" * 5_000, "1." * 8_000, "del 1 " * 2_600])
+@pytest.mark.timeout(5)
+def test_a_text_made_to_be_slow_is_answered_all_the_same(profile: Profile, text: str) -> None:
+    found = detect_offline(text, profile, "es", NOW)
+    assert found.intent == UNKNOWN
+    assert set(scores(text)) >= {"es", "en"}
