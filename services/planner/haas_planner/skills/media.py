@@ -305,7 +305,7 @@ async def plan_paid(ctx: SkillContext) -> list[Draft]:
         "measured": bool(measure),
     }
     data = {
-        **{k: budget.data[k] for k in ("total", "currency", "rows", "measure", "expected", "target")},
+        **{k: budget.data[k] for k in ("total", "currency", "rows", "measure", "result", "expected", "target")},
         "period": ctx.slots.get("period", ""),
     }
     title = {"es": "Plan de medios de pago", "en": "Paid media plan"}[ctx.language]
