@@ -1,0 +1,330 @@
+"""The client that waits: see HaasClient. `haas_client.aio` has the same one for asyncio."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from haas.gateway.v1 import identity_pb2, identity_pb2_grpc, tenancy_pb2, tenancy_pb2_grpc
+from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
+from haas.notifier.v1 import notifier_pb2, notifier_pb2_grpc
+from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
+from haas.planner.v1 import graph_pb2
+from haas_client import messages, settings
+from haas_client.errors import HaasError, from_rpc
+from haas_client.retries import Attempts, Resumes
+
+CALL_S, LONG_S = 15.0, 65.0
+#: A stream is taken up anew this often, with a fresh token; nothing is lost or seen twice.
+STREAM_S = 240.0
+PATIENCE_S = 60.0
+
+
+class HaasClient:
+    """The fleet for one tenant and project. Use it as a context manager, or close it.
+
+    Calls raise HaasError: one class per reason (haas_client.errors). Those that fail for want of an answer are tried
+    again, with one request_id; a token that comes to its end is renewed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        tenant_id: str,
+        project_id: str,
+        ca_cert: str | os.PathLike[str] | bytes | None = None,
+    ) -> None:
+        """Opens no connection yet; the first call does.
+
+        Args:
+            base_url: e.g. "https://127.0.0.1:8443".
+            token: from `haas token`, or the identity service.
+            tenant_id: e.g. "t-medluxe".
+            project_id: e.g. "p-q4-2025".
+            ca_cert: the certificate that proves the edge; None: the well-known authorities.
+        """
+        self.tenant_id, self.project_id = tenant_id, project_id
+        self._token = settings.Token(token)
+        self._renewing = threading.Lock()
+        self._channel = grpc.secure_channel(
+            settings.target_of(base_url), settings.credentials_of(ca_cert), options=settings.OPTIONS
+        )
+        self._orchestrator = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
+        self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
+        self._notifier = notifier_pb2_grpc.NotifierStub(self._channel)
+        self._tools = mcp_pb2_grpc.ToolsStub(self._channel)
+        self._identity = identity_pb2_grpc.IdentityStub(self._channel)
+        self._tenancy = tenancy_pb2_grpc.TenancyStub(self._channel)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Reads HAAS_URL, HAAS_TOKEN, HAAS_TENANT, HAAS_PROJECT and HAAS_CACERT. Raises SettingMissing."""
+        return cls(**settings.from_env(environ))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def token(self) -> str:
+        """The token as it is now, renewals included."""
+        return self._token.text
+
+    # ── Intents and plans ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def detect_intent(self, text: str) -> orchestrator_pb2.DetectIntentResponse:
+        """Says what a text asks for: `.intent`, `.slots`, `.confidence`."""
+        return self._call(self._orchestrator.DetectIntent, orchestrator_pb2.DetectIntentRequest(text=text))
+
+    def create_plan(
+        self,
+        objective: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        graph: graph_pb2.Graph | Mapping[str, Any] | None = None,
+        profile_id: str = "",
+        request_id: str | None = None,
+    ) -> orchestrator_pb2.CreatePlanResponse:
+        """Makes a plan: `.plan_id`, `.dag_summary`.
+
+        Args:
+            objective: in the user's words.
+            inputs: what there is to work with: refs of uploads, or plain values.
+            graph: an explicit graph instead of one drafted from the objective.
+            profile_id: the project's newest unless given.
+            request_id: the same id again gives the same plan; made up unless given.
+        """
+        request = messages.create_plan(objective, inputs, graph, profile_id, request_id)
+        return self._call(self._orchestrator.CreatePlan, request, LONG_S)
+
+    def run_plan(self, plan_id: str, *, request_id: str | None = None) -> orchestrator_pb2.RunPlanResponse:
+        """Starts a plan and returns at once."""
+        request = orchestrator_pb2.RunPlanRequest(plan_id=plan_id, request_id=request_id or messages.new_request_id())
+        return self._call(self._orchestrator.RunPlan, request)
+
+    def cancel_plan(
+        self, plan_id: str, reason: str = "", *, request_id: str | None = None
+    ) -> orchestrator_pb2.CancelPlanResponse:
+        """Stops a plan."""
+        request = orchestrator_pb2.CancelPlanRequest(
+            plan_id=plan_id, reason=reason, request_id=request_id or messages.new_request_id()
+        )
+        return self._call(self._orchestrator.CancelPlan, request)
+
+    def plan_status(self, plan_id: str) -> orchestrator_pb2.GetPlanStatusResponse:
+        """Reads where a plan stands; it sees every call that returned before."""
+        return self._call(self._orchestrator.GetPlanStatus, orchestrator_pb2.GetPlanStatusRequest(plan_id=plan_id))
+
+    def get_plan(self, plan_id: str) -> orchestrator_pb2.GetPlanResponse:
+        """Reads a plan and its graph."""
+        return self._call(self._orchestrator.GetPlan, orchestrator_pb2.GetPlanRequest(plan_id=plan_id))
+
+    def list_plans(self, page_size: int = 0) -> Iterator[orchestrator_pb2.Plan]:
+        """Yields the project's plans, newest first, page by page."""
+        request = orchestrator_pb2.ListPlansRequest(page_size=page_size)
+        return self._pages(self._orchestrator.ListPlans, request, "plans")
+
+    def list_tasks(self, plan_id: str, page_size: int = 0) -> Iterator[orchestrator_pb2.TaskStatus]:
+        """Yields a plan's tasks by id."""
+        request = orchestrator_pb2.ListTasksRequest(plan_id=plan_id, page_size=page_size)
+        return self._pages(self._orchestrator.ListTasks, request, "tasks")
+
+    def wait(self, plan_id: str, timeout_s: float = 600.0) -> orchestrator_pb2.GetPlanStatusResponse:
+        """Waits until a plan is over and returns where it stands. Raises TimeoutError."""
+        status = self.plan_status(plan_id)
+        give_up = time.monotonic() + timeout_s
+        while status.state not in messages.END_STATES:
+            for _ in self._events(plan_id, status.seq, give_up):
+                pass
+            status = self.plan_status(plan_id)
+            if status.state not in messages.END_STATES and time.monotonic() >= give_up:
+                raise TimeoutError(f"Plan {plan_id} was not over after {timeout_s:g} s; it goes on.")
+        return status
+
+    # ── Inputs and artifacts ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def upload_input(
+        self, source: str | os.PathLike[str] | bytes, name: str | None = None, *, lenient: bool = False
+    ) -> artifacts_pb2.UploadInputResponse:
+        """Keeps a file by its hash; `.ref` is what a plan's inputs name.
+
+        Args:
+            source: a path, or the bytes (then with a name).
+            name: e.g. "results.csv"; the ending tells what it is.
+            lenient: leave out a table's broken rows and count them, instead of refusing it.
+        """
+        data, called = messages.named_bytes(source, name)
+        scope = (self.tenant_id, self.project_id)
+        return self._attempt(
+            lambda timeout_s, metadata: self._artifacts.UploadInput(
+                messages.upload(scope, data, called, lenient), timeout=timeout_s, metadata=metadata
+            ),
+            LONG_S,
+        )
+
+    def get_artifact(self, artifact_id: str, version: int = 0) -> artifacts_pb2.GetArtifactResponse:
+        """Reads an artifact: `.artifact` (its facts) and `.content` (the file)."""
+        request = artifacts_pb2.GetArtifactRequest(artifact_id=artifact_id, version=version)
+        return self._call(self._artifacts.GetArtifact, request)
+
+    def list_artifacts(self, plan_id: str = "", page_size: int = 0) -> Iterator[artifacts_pb2.Artifact]:
+        """Yields artifacts by id: the project's, or a plan's."""
+        request = artifacts_pb2.ListArtifactsRequest(plan_id=plan_id, page_size=page_size)
+        return self._pages(self._artifacts.ListArtifacts, request, "artifacts")
+
+    def verify_artifact(self, artifact_id: str) -> artifacts_pb2.VerifyArtifactResponse:
+        """Recomputes every version's hash and signature; `.valid` says whether all hold."""
+        return self._call(self._artifacts.VerifyArtifact, artifacts_pb2.VerifyArtifactRequest(artifact_id=artifact_id))
+
+    # ── History and inbox ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list_events(self, plan_id: str = "", from_seq: int = 0) -> Iterator[notifier_pb2.Event]:
+        """Yields the history after a seq, up to now."""
+        more = True
+        while more:
+            request = notifier_pb2.ListEventsRequest(plan_id=plan_id, from_seq=from_seq)
+            page = self._call(self._notifier.ListEvents, request)
+            yield from page.events
+            from_seq, more = page.next_seq, page.more
+
+    def watch(self, plan_id: str = "", from_seq: int = 0) -> Iterator[notifier_pb2.Event]:
+        """Yields the history after a seq and then what comes, each event once and in order, over lost connections.
+
+        With a plan it ends after the plan's last event; without one it goes on. Raises HaasError when the fleet
+        cannot be reached for a minute.
+        """
+        return self._events(plan_id, from_seq, float("inf"))
+
+    def notifications(self, receiver_id: str = "", page_size: int = 0) -> Iterator[notifier_pb2.Notification]:
+        """Yields the envelopes to the token's agents and to its holder, newest first."""
+        request = notifier_pb2.ListNotificationsRequest(receiver_id=receiver_id, page_size=page_size)
+        return self._pages(self._notifier.ListNotifications, request, "notifications")
+
+    # ── Tools ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list_tools(self) -> list[mcp_pb2.Tool]:
+        """Returns the tools that the project's profile allows."""
+        return list(self._call(self._tools.ListTools, mcp_pb2.ListToolsRequest()).tools)
+
+    def invoke_tool(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        profile_id: str = "",
+        request_id: str | None = None,
+    ) -> mcp_pb2.InvokeToolResponse:
+        """Calls a tool; the same request_id again gives the same result and runs nothing."""
+        request = messages.invoke_tool(tool, arguments, profile_id, request_id)
+        return self._call(self._tools.InvokeTool, request, LONG_S)
+
+    # ── Profiles and tokens ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def put_profile(self, profile_id: str, yaml: str) -> tenancy_pb2.Profile:
+        """Publishes a profile; the same content again changes nothing."""
+        request = tenancy_pb2.PutProfileRequest(profile_id=profile_id, yaml=yaml)
+        return self._call(self._tenancy.PutProfile, request).profile
+
+    def get_profile(self, profile_id: str) -> tenancy_pb2.Profile:
+        """Reads the newest version of a profile."""
+        return self._call(self._tenancy.GetProfile, tenancy_pb2.GetProfileRequest(profile_id=profile_id)).profile
+
+    def list_profiles(self) -> list[tenancy_pb2.Profile]:
+        """Returns the newest version of each of the project's profiles."""
+        return list(self._call(self._tenancy.ListProfiles, tenancy_pb2.ListProfilesRequest()).profiles)
+
+    def put_document(self, name: str, text: str) -> tenancy_pb2.PutDocumentResponse:
+        """Keeps one of the project's own documents, which texts are drawn from and cite."""
+        return self._call(self._tenancy.PutDocument, tenancy_pb2.PutDocumentRequest(name=name, text=text))
+
+    def renew_token(self) -> str:
+        """Renews the token and returns the next one; calls do it by themselves. Raises SessionEnded after 12 hours."""
+        request = identity_pb2.RenewTokenRequest(tenant_id=self.tenant_id, project_id=self.project_id)
+        try:
+            answer = self._identity.RenewToken(request, timeout=CALL_S, metadata=self._token.metadata)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from error
+        self._token.replace(answer.token)
+        return self._token.text
+
+    # ── How calls are made ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _fresh(self) -> tuple[tuple[str, str], ...]:
+        """Returns the metadata that carries a token with some life left."""
+        if self._token.due() and self._renewing.acquire(blocking=False):
+            try:
+                self.renew_token()
+            except HaasError:
+                self._token.postpone()  # the token at hand is still good; the call itself tells what is wrong
+            finally:
+                self._renewing.release()
+        return self._token.metadata
+
+    def _scoped(self, request: Any) -> Any:
+        request.tenant_id = request.tenant_id or self.tenant_id
+        request.project_id = request.project_id or self.project_id
+        return request
+
+    def _call(self, method: Any, request: Any, timeout_s: float = CALL_S) -> Any:
+        scoped = self._scoped(request)
+        return self._attempt(lambda left_s, metadata: method(scoped, timeout=left_s, metadata=metadata), timeout_s)
+
+    def _attempt(self, call: Callable[[float, tuple[tuple[str, str], ...]], Any], timeout_s: float) -> Any:
+        attempts = Attempts(timeout_s)
+        while True:
+            try:
+                return call(attempts.left_s(), self._fresh())
+            except grpc.RpcError as error:
+                failure = from_rpc(error)
+                pause_s = attempts.pause_s(failure)
+                if pause_s is None:
+                    raise failure from error
+            time.sleep(pause_s)
+
+    def _pages(self, method: Any, request: Any, field: str) -> Iterator[Any]:
+        while True:
+            page = self._call(method, request)
+            yield from getattr(page, field)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def _events(self, plan_id: str, after: int, give_up: float) -> Iterator[notifier_pb2.Event]:
+        resumes = Resumes(PATIENCE_S)
+        while time.monotonic() < give_up:
+            request = self._scoped(notifier_pb2.StreamEventsRequest(plan_id=plan_id, from_seq=after))
+            began = time.monotonic()
+            timeout_s = min(STREAM_S, max(0.001, give_up - began))
+            call = self._notifier.StreamEvents(request, timeout=timeout_s, metadata=self._fresh())
+            try:
+                for answer in call:
+                    resumes.progress()
+                    if answer.event.seq > after:
+                        after = answer.event.seq
+                        yield answer.event
+                if plan_id:
+                    return
+                pause_s: float | None = 0.0
+            except grpc.RpcError as error:
+                failure = from_rpc(error)
+                if time.monotonic() - began >= timeout_s:
+                    resumes.progress()  # it lived out its time
+                pause_s = resumes.pause_s(failure)
+                if pause_s is None:
+                    raise failure from error
+            finally:
+                call.cancel()
+            time.sleep(pause_s)

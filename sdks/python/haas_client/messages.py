@@ -1,0 +1,71 @@
+"""Requests of the contract from plain values, the same for both clients."""
+
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from google.api import httpbody_pb2
+from google.protobuf import json_format
+
+from haas.mcp.v1 import mcp_pb2
+from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2
+from haas.planner.v1 import graph_pb2
+
+CHUNK_BYTES = 256 * 1024
+END_STATES = frozenset({graph_pb2.PLAN_STATE_COMPLETED, graph_pb2.PLAN_STATE_FAILED, graph_pb2.PLAN_STATE_CANCELLED})
+END_EVENTS = frozenset({"PlanCompleted", "PlanFailed", "PlanCancelled"})
+
+
+def new_request_id() -> str:
+    """Returns the id that makes a call idempotent: made once, kept over retries."""
+    return uuid.uuid4().hex
+
+
+def create_plan(
+    objective: str,
+    inputs: Mapping[str, Any] | None,
+    graph: graph_pb2.Graph | Mapping[str, Any] | None,
+    profile_id: str,
+    request_id: str | None,
+) -> orchestrator_pb2.CreatePlanRequest:
+    """See HaasClient.create_plan."""
+    request = orchestrator_pb2.CreatePlanRequest(
+        objective=objective, profile_id=profile_id, request_id=request_id or new_request_id()
+    )
+    if inputs:
+        request.inputs.update(dict(inputs))
+    if isinstance(graph, graph_pb2.Graph):
+        request.graph.CopyFrom(graph)
+    elif graph is not None:
+        json_format.ParseDict(dict(graph), request.graph)
+    return request
+
+
+def invoke_tool(
+    tool: str, arguments: Mapping[str, Any] | None, profile_id: str, request_id: str | None
+) -> mcp_pb2.InvokeToolRequest:
+    """See HaasClient.invoke_tool."""
+    request = mcp_pb2.InvokeToolRequest(tool=tool, profile_id=profile_id, request_id=request_id or new_request_id())
+    json_format.ParseDict(dict(arguments or {}), request.arguments)
+    return request
+
+
+def named_bytes(source: str | os.PathLike[str] | bytes, name: str | None) -> tuple[bytes, str]:
+    """Returns an input's bytes and its name. Raises OSError, and ValueError for bytes without a name."""
+    if isinstance(source, bytes):
+        if not name:
+            raise ValueError("bytes need a name, e.g. results.csv: its ending tells what they are.")
+        return source, name
+    path = pathlib.Path(source)
+    return path.read_bytes(), name or path.name
+
+
+def upload(scope: tuple[str, str], data: bytes, name: str, lenient: bool) -> Iterator[artifacts_pb2.UploadInputRequest]:
+    """Yields an input piece by piece; the first carries the facts."""
+    facts: dict[str, Any] = {"tenant_id": scope[0], "project_id": scope[1], "name": name, "lenient": lenient}
+    for at in range(0, max(1, len(data)), CHUNK_BYTES):
+        body = httpbody_pb2.HttpBody(data=data[at : at + CHUNK_BYTES])
+        yield artifacts_pb2.UploadInputRequest(file=body, **facts)
+        facts = {"tenant_id": scope[0], "project_id": scope[1]}
