@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
@@ -136,22 +136,22 @@ class MemoryContext:
         return json.loads(json.dumps(answer), parse_int=float)
 
 
-async def prepare(app: App, model: Model | None = None, now: datetime = NOW) -> Job:
-    """Intent, brief, graph; nothing runs yet."""
+async def prepare(app: App, model: Model | None = None, now: datetime = NOW, goals: Sequence[str] | None = None) -> Job:
+    """Intent, brief, graph; nothing runs yet. `goals` replaces the brief's."""
     engine = model or OfflineEngine()
     detected = await detect(app.objective, app.profile, engine, now)
     named = {**{n: ref_of(c) for n, c in app.files.items()}, **app.values}
     brief = await make_brief(app.objective, detected, app.profile, named, app.documents, engine, now)
     inputs = [Input("brief", "doc.brief", "artf-brief")]
     inputs += [Input(n, app.profile.input_type(n, str(r)), str(r)) for n, r in named.items()]
-    graph = drafting.draft(brief.goals, app.profile, SPECS, inputs, brief.slots, detected.language)
+    graph = drafting.draft(goals or brief.goals, app.profile, SPECS, inputs, brief.slots, detected.language)
     contracts.validate(graph, app.profile, SPECS, inputs)
     return Job(app, detected, brief, graph, contracts.summary(graph))
 
 
-async def run_job(app: App, model: Model | None = None, now: datetime = NOW) -> Job:
+async def run_job(app: App, model: Model | None = None, now: datetime = NOW, goals: Sequence[str] | None = None) -> Job:
     """Runs a whole job in topological order; leaders expand, their sub-plans run, their reports close."""
-    job = await prepare(app, model, now)
+    job = await prepare(app, model, now, goals)
     _keep(job, job.brief.draft, "T-0")
     await _run(job, list(job.graph.tasks), model or OfflineEngine(), now)
     return job

@@ -14,6 +14,7 @@ import pytest
 from haas_common.documents import SourceDocument
 from haas_common.errors import InputMissing, PlanUnreachable
 from haas_common.profiles import load_profile
+from haas_planner.skills.registry import SPECS
 from tests.support.jobs import EXAMPLES, ROOT, App, prepare, run_job
 
 BANK = pathlib.Path(os.environ.get("HAAS_TEST_DATA", ROOT.parent / "shared" / "data")) / "bank.csv"
@@ -190,6 +191,33 @@ async def test_every_figure_of_a_breakdown_adds_up_to_the_whole(name: str) -> No
         for total in ("leads", "conversions", "interactions"):
             if total in data["overall"]:
                 assert sum(g["values"][total] for g in part["groups"]) == data["overall"][total]
+
+
+EVERYTHING = sorted({kind for spec in SPECS for _, kind in spec.writes})
+ENGLISH = "Plan the campaign for the fourth quarter of 2025 with a budget of €9,000 to get 300 leads"
+SPANISH = "Prepara la campaña del cuarto trimestre de 2025 con un presupuesto de 9.000 € para conseguir 300 leads"
+
+
+@pytest.mark.parametrize("leader", ["team.paid_media", "team.content", "team.support"])
+@pytest.mark.parametrize(("objective", "mark"), [(ENGLISH, "No model wrote this: "), (SPANISH, "Sin modelo: ")])
+@pytest.mark.parametrize("documents", [True, False], ids=["with documents", "without documents"])
+@pytest.mark.parametrize("rows", [1000, 1, 0])
+async def test_every_skill_works_in_both_languages_with_much_little_or_nothing(
+    medluxe: App, leader: str, objective: str, mark: str, documents: bool, rows: int
+) -> None:
+    table = b"\n".join(medluxe.files["campaign_results"].splitlines()[: rows + 1]) + b"\n"
+    profile = medluxe.profile.model_copy(update={"leaders": [leader]})
+    kept = medluxe.documents if documents else ()
+    app = medluxe.but(objective=objective, files={"campaign_results": table}, profile=profile, documents=kept)
+    job = await run_job(app, goals=EVERYTHING)
+    assert {t.skill for t in job.tasks.values()} >= {s.name for s in SPECS if s.kind == "specialist"} | {leader}
+    for draft in job.drafts.values():
+        assert mark in draft.body_md, draft.path
+        assert not re.search(r"\{\{|\}\}|\bNone\b(?! of|\.)|Undefined|\bnan\b", draft.body_md), draft.path
+        tables = re.findall(r"(?:^\|.*\n)+", draft.body_md, re.MULTILINE)
+        assert all(len({line.replace("\\|", "").count("|") for line in t.splitlines()}) == 1 for t in tables), (
+            draft.path
+        )
 
 
 FIFTH = """
