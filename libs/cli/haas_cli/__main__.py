@@ -14,6 +14,7 @@ from haas_cli.errors import CliError, Exit
 
 # name: what --help says.
 COMMANDS = {
+    "demo": "Run the main job on real input, from objective to verified artifacts.",
     "up": "Start the fleet.",
     "down": "Stop the fleet.",
     "status": "Show the parts, their memory and ports.",

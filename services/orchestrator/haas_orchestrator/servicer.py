@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-
 from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
 from haas.planner.v1 import planner_pb2
 from haas_common import errors
