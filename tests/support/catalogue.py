@@ -1,6 +1,5 @@
 """Rows for any table, made from the catalogue: what a test must hold for all tables, it asks of all tables."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -61,16 +60,19 @@ def fill(connection: psycopg.Connection, table: str, tenant: str, project: str, 
         project: the same.
         count: how many rows.
     """
-    made = columns(connection, table)
-    scope = {"tenant_id": tenant, "project_id": project}
-    values = [scope.get(c.name) or _CHECKED.get((table, c.name)) or _BY_TYPE[c.type] for c in made]
-    statement = sql.SQL("INSERT INTO haas.{} ({}) SELECT {} FROM generate_series(1, {}) AS g").format(
-        sql.Identifier(table), _names(made), sql.SQL(", ").join(map(sql.SQL, values)), sql.Literal(count)
-    )  # type: ignore[arg-type]
+    statement = insertion(connection, table, tenant, project, count)
     with connection.transaction():
         connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute(statement)
 
 
-def _names(made: Sequence[Column]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(c.name) for c in made)
+def insertion(connection: psycopg.Connection, table: str, tenant: str, project: str, count: int = 1) -> sql.Composed:
+    """Returns the INSERT of `fill`, for whoever is to run it."""
+    made = columns(connection, table)
+    scope = {"tenant_id": tenant, "project_id": project}
+    values = [scope.get(c.name) or _CHECKED.get((table, c.name)) or _BY_TYPE[c.type] for c in made]
+    names = sql.SQL(", ").join(sql.Identifier(c.name) for c in made)
+    picked = sql.SQL(", ").join(sql.SQL(value) for value in values)  # type: ignore[arg-type]
+    return sql.SQL("INSERT INTO haas.{} ({}) SELECT {} FROM generate_series(1, {}) AS g").format(
+        sql.Identifier(table), names, picked, sql.Literal(count)
+    )

@@ -16,16 +16,36 @@ _RULES: dict[str, bytes] = {
           JOIN pg_namespace n ON n.oid = c.relnamespace
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
          WHERE n.nspname = 'haas' AND c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND c.relforcerowsecurity)""",
-    "a tenant table has exactly one policy, for every command and role, that asks the signed context": b"""
-        SELECT c.relname AS what FROM pg_class c
-          JOIN pg_namespace n ON n.oid = c.relnamespace
-          LEFT JOIN pg_policy p ON p.polrelid = c.oid
-         WHERE n.nspname = 'haas' AND c.relkind IN ('r', 'p') AND c.relrowsecurity
-         GROUP BY c.relname
-        HAVING count(p.oid) <> 1
-            OR bool_or(p.polcmd <> '*' OR NOT p.polpermissive OR p.polroles <> '{0}'
-                       OR pg_get_expr(p.polqual, p.polrelid) !~ 'haas\\.(scopes|tenants)\\(\\)|(scopes|tenants)\\(\\)'
-                       OR pg_get_expr(p.polwithcheck, p.polrelid) IS NULL)""",
+    "a tenant table has exactly one policy, for every command and role, that asks the signed context": rb"""
+        WITH allowed (relname, qual, checked) AS (
+          VALUES (NULL, 'tenant_id||''/''||project_id=ANYSELECTscopes', 'tenant_id||''/''||project_id=ANYSELECTscopes'),
+                 ('plans', 'tenant_id||''/''||project_id=ANYSELECTscopesOR''shard/''||shard=SELECTlease', NULL),
+                 ('plan_commands', 'tenant_id||''/''||project_id=ANYSELECTscopesOR''shard/''||shard=SELECTlease', NULL),
+                 ('tenants', 'tenant_id=ANYSELECTtenantsOR''*''=ANYSELECTtenants', 'tenant_id=ANYSELECTtenants'),
+                 ('projects', 'tenant_id||''/''||project_id=ANYSELECTscopesORtenant_id||''/*''=ANYSELECTscopes'
+                              || 'OR''*/*''=ANYSELECTscopesORSELECTlease~~''relay/%''',
+                  'tenant_id||''/''||project_id=ANYSELECTscopesORtenant_id||''/*''=ANYSELECTscopes')
+        ), found AS (
+          SELECT c.relname, p.oid, p.polcmd, p.polpermissive, p.polroles, bare.qual, bare.checked
+            FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN pg_policy p ON p.polrelid = c.oid
+           CROSS JOIN LATERAL (
+             SELECT regexp_replace(pg_get_expr(p.polqual, p.polrelid), noise, '', 'g') AS qual,
+                    regexp_replace(pg_get_expr(p.polwithcheck, p.polrelid), noise, '', 'g') AS checked
+               FROM (VALUES ('::text(\[\])?| AS [a-z]+|haas\.|[() ]')) AS v (noise)
+           ) AS bare
+           WHERE n.nspname = 'haas' AND c.relkind IN ('r', 'p') AND c.relrowsecurity
+        )
+        SELECT f.relname AS what
+          FROM found f
+          JOIN allowed usual ON usual.relname IS NULL
+          LEFT JOIN allowed own ON own.relname = f.relname
+         GROUP BY f.relname
+        HAVING count(f.oid) <> 1
+            OR bool_or(f.polcmd <> '*' OR NOT f.polpermissive OR f.polroles <> '{0}'
+                       OR f.qual IS DISTINCT FROM coalesce(own.qual, usual.qual)
+                       OR f.checked IS DISTINCT FROM coalesce(own.checked, usual.checked))""",
     "every unique key of a tenant table begins with tenant_id": b"""
         SELECT i.relname AS what FROM pg_index x
           JOIN pg_class c ON c.oid = x.indrelid
@@ -40,10 +60,21 @@ _RULES: dict[str, bytes] = {
           JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname = 'tenant_id' AND NOT t.attisdropped
          WHERE n.nspname = 'haas' AND k.contype = 'f' AND NOT t.attnum = ANY (k.conkey)""",
     "the app must not change, delete or truncate the history, nor add to it but by haas.append": b"""
-        SELECT g.table_name || ' ' || g.privilege_type AS what FROM information_schema.role_table_grants g
-         WHERE g.table_schema = 'haas' AND g.grantee = current_user
-           AND (g.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
-                OR g.table_name IN ('events', 'project_heads', 'stream_heads') AND g.privilege_type <> 'SELECT')""",
+        SELECT c.relname || ' ' || want AS what
+          FROM pg_class c
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+         CROSS JOIN unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS want
+         WHERE n.nspname = 'haas' AND c.relkind IN ('r', 'p')
+           AND (want IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
+                OR c.relname IN ('events', 'project_heads', 'stream_heads'))
+           AND CASE WHEN want IN ('DELETE', 'TRUNCATE', 'TRIGGER') THEN has_table_privilege(c.oid, want)
+                    ELSE has_any_column_privilege(c.oid, want) END""",
+    "the app must not reach the key that signs its context": b"""
+        SELECT 'context_keys ' || want AS what
+          FROM pg_class c
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+         CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS want
+         WHERE n.nspname = 'haas' AND c.relname = 'context_keys' AND has_any_column_privilege(c.oid, want)""",
     "views see as the caller does": b"""
         SELECT c.relname AS what FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname = 'haas' AND (c.relkind = 'm' OR c.relkind = 'v'
