@@ -21,6 +21,16 @@ COMMANDS = {
     "doctor": "Check what the fleet needs from this machine.",
     "env": "Print the variables that curl, grpcurl and the SDKs use.",
     "token": "Print a token for a tenant's project.",
+    "tenant": "Create and list tenants.",
+    "project": "Create and list a tenant's projects.",
+    "profile": "Publish and read a project's profile and documents.",
+    "intent": "Say what a text asks for.",
+    "inputs": "Upload files for plans.",
+    "plan": "Create, run, watch, list and cancel plans.",
+    "artifacts": "List, read and verify artifacts.",
+    "events": "Read the history.",
+    "notifications": "Read the inbox.",
+    "tools": "List and call tools.",
 }
 
 

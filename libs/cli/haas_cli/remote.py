@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from haas.gateway.v1 import identity_pb2, identity_pb2_grpc
-from haas_cli.errors import CliError, NotFound, Refused, Unavailable, UsageError
+from haas_cli.errors import CliError, NotFound, Refused, Unavailable, Unverified, UsageError
 from haas_cli.fleet.home import Home
 from haas_cli.fleet.state import read
 from haas_common.auth import Issuer
@@ -23,7 +23,8 @@ from haas_common.errors import from_rpc
 CALL_S = 15.0
 OPERATOR_LIFE_S = 300
 
-_ERRORS: dict[grpc.StatusCode, type[CliError]] = {
+#: What a failed call is for the command line, by its status.
+BY_STATUS: dict[grpc.StatusCode, type[CliError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: UsageError,
     grpc.StatusCode.OUT_OF_RANGE: UsageError,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -32,6 +33,7 @@ _ERRORS: dict[grpc.StatusCode, type[CliError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Unavailable,
+    grpc.StatusCode.DATA_LOSS: Unverified,
 }
 
 
@@ -100,7 +102,7 @@ def told(error: grpc.RpcError) -> CliError:
     found = from_rpc(error)
     code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
     details = {name: value for name, value in found.metadata.items() if name not in ("reason", "message")}
-    return _ERRORS.get(code, CliError)(found.message, reason=found.reason, **details)
+    return BY_STATUS.get(code, CliError)(found.message, reason=found.reason, **details)
 
 
 def authorization(token: str) -> tuple[tuple[str, str], ...]:
