@@ -32,6 +32,10 @@ def test_a_page_from_the_code_is_fresh(path: str) -> None:
     assert read(path) == PAGES[path], "run .venv/bin/python scripts/docs.py"
 
 
+def test_the_hashing_vectors_are_what_the_code_gives() -> None:
+    assert read("docs/reference/hashing-vectors.json") == script("hashing_vectors").document()
+
+
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

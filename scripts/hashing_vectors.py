@@ -1,0 +1,80 @@
+"""Writes docs/reference/hashing-vectors.json: what any other implementation of the hash rules must give.
+
+The rules are docs/reference/hashing.md; tests check the file against Python and against the database's own functions.
+"""
+
+import base64
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from haas_common import artifact_file
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "reference" / "hashing-vectors.json"
+DOMAIN = b"haas.event.v1\0"
+# For these vectors only; a fleet makes its own key.
+_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+def _event(seq: int, version: int, event_type: str, payload: str, **more: object) -> dict[str, object]:
+    return {
+        "tenant_id": "t-medluxe", "project_id": "p-q4-2025", "seq": seq, "stream": "plan/pl-vector01",
+        "version": version, "event_type": event_type, "schema_version": 1, "plan_id": "pl-vector01", "task_id": "",
+        "actor": "planner", "causation_id": "", "correlation_id": "", "trace_id": "",
+        "recorded_at_us": 1762602124000000, "payload": payload, **more,
+    }  # fmt: skip
+
+
+def events() -> list[dict[str, Any]]:
+    """Returns one stream: plain, not ASCII, odd spacing that must be kept, every optional field."""
+    chain = [
+        _event(1, 1, "PlanCreated", '{"objective":"Campaña de Q4 — «lujo»"}', actor="ana@medluxe"),
+        _event(
+            2, 2, "TaskStarted", '{ "attempt" : 1.0,\n  "phase": "" }', task_id="T-1", recorded_at_us=1762602124000001
+        ),
+        _event(
+            7, 3, "TaskCompleted", '{"b":1,"a":2}', task_id="T-1.2", actor="specialist.copy", schema_version=2,
+            causation_id="req-1", correlation_id="conv-1", trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+            recorded_at_us=1762602125999999,
+        ),
+    ]  # fmt: skip
+    before = bytes(32)
+    for event in chain:
+        framed = [str(value).encode() for value in event.values()]
+        body = b"".join(len(part).to_bytes(4, "big") + part for part in framed)
+        before = hashlib.sha256(DOMAIN + before + body).digest()
+        event["hash"] = before.hex()
+    return chain
+
+
+def artifacts() -> list[dict[str, Any]]:
+    """Returns two versions of an artifact: the second names the first; a body may look like front matter."""
+    made = []
+    before = ""
+    for version, body in enumerate(
+        ("# Résumé\n\nhash_curr: not a field here", "# Second\n\n---\n\nsignature: kept"), 1
+    ):
+        front = {"artifact_id": "artf-vector01", "version": version, "hash_prev": before, "signer": "agent-42"}
+        unsealed = artifact_file.render(front, {"kpis": {"leads": 180}}, body)
+        before = artifact_file.hash_of(unsealed)
+        signature = base64.b64encode(_KEY.sign(before.encode())).decode()
+        file = artifact_file.seal(unsealed, before, signature)
+        address = hashlib.sha256(file).hexdigest()
+        made.append({"file": file.decode(), "hash_curr": before, "signature": signature, "ref": f"sha256:{address}"})
+    return made
+
+
+def document() -> str:
+    """Returns the file's text."""
+    public = _KEY.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    vectors = {"events": events(), "artifacts": artifacts(), "ed25519_public_key": base64.b64encode(public).decode()}
+    return json.dumps(vectors, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(document(), encoding="utf-8")

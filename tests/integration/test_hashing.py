@@ -1,0 +1,152 @@
+"""Anyone can verify the history and the artifacts from docs/reference/hashing.md alone."""
+
+import base64
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from psycopg.rows import dict_row
+
+from haas_common import artifact_file
+from haas_common.db import Database, Scope
+from haas_common.eventstore import NewEvent, append
+from haas_common.sockets import short_url
+from tests.integration.conftest import TestDatabase
+from tests.support import hashing
+
+VECTORS: dict[str, Any] = json.loads(
+    (Path(__file__).resolve().parents[2] / "docs/reference/hashing-vectors.json").read_text(encoding="utf-8")
+)
+STORED = """
+    SELECT tenant_id::text, project_id::text, seq, stream, version, event_type, schema_version, plan_id, task_id, actor,
+           causation_id, correlation_id, trace_id,
+           (extract(epoch FROM recorded_at) * 1000000)::bigint AS recorded_at_us, payload::text, hash
+      FROM haas.events ORDER BY stream, version"""
+
+
+def instant(microseconds: int) -> datetime.datetime:
+    return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=microseconds)
+
+
+def broken(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The (stream, version) of every event whose hash does not follow from what is stored."""
+    before: dict[str, bytes] = {}
+    found = []
+    for row in rows:
+        if hashing.event_hash(before.get(row["stream"], hashing.GENESIS), row) != bytes(row["hash"]):
+            found.append((row["stream"], row["version"]))
+        before[row["stream"]] = bytes(row["hash"])
+    return found
+
+
+def stored(database: TestDatabase) -> list[dict[str, Any]]:
+    with psycopg.connect(short_url(database.admin_dsn), row_factory=dict_row) as admin:
+        return admin.execute(STORED).fetchall()
+
+
+# ── The vectors ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_events_vectors_follow_from_the_page() -> None:
+    before = hashing.GENESIS
+    for event in VECTORS["events"]:
+        before = hashing.event_hash(before, event)
+        assert before.hex() == event["hash"]
+
+
+def test_the_events_vectors_follow_from_the_databases_functions(database: TestDatabase) -> None:
+    with psycopg.connect(short_url(database.admin_dsn)) as admin:
+        before = hashing.GENESIS
+        for event in VECTORS["events"]:
+            values = [event[name] for name in hashing.EVENT_FIELDS]
+            values[13] = instant(event["recorded_at_us"])
+            row = admin.execute(
+                "SELECT haas.chain_link(NULL, %s, haas.event_body(%s, %s, %s::bigint, %s, %s::bigint, %s, %s::smallint,"
+                " %s, %s, %s, %s, %s, %s, %s::timestamptz, %s::json))",
+                (before, *values),
+            ).fetchone()
+            assert row is not None
+            before = row[0]
+            assert before.hex() == event["hash"]
+
+
+def test_the_artifacts_vectors_follow_from_the_page_and_from_the_store() -> None:
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(VECTORS["ed25519_public_key"]))
+    before = ""
+    for artifact in VECTORS["artifacts"]:
+        file = artifact["file"].encode()
+        assert hashing.artifact_hash(file) == artifact_file.hash_of(file) == artifact["hash_curr"]
+        assert (artifact_file.parse(file).front["hash_prev"] or "") == before
+        key.verify(base64.b64decode(artifact["signature"]), artifact["hash_curr"].encode())
+        before = artifact["hash_curr"]
+
+
+@pytest.mark.parametrize("at", ["version: 1", "leads", "Résumé", "not a field here", "signer"])
+def test_any_other_byte_gives_another_hash(at: str) -> None:
+    first = VECTORS["artifacts"][0]
+    assert at in first["file"]
+    assert artifact_file.hash_of(first["file"].replace(at, at[:-1] + "~", 1).encode()) != first["hash_curr"]
+
+
+# ── The stored history ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _appended(database: TestDatabase) -> None:
+    one, two = Scope("t-one", "p-one"), Scope("t-two", "p-one")
+    with psycopg.connect(short_url(database.admin_dsn), autocommit=True) as admin:
+        for scope in (one, two):
+            admin.execute("INSERT INTO haas.tenants (tenant_id) VALUES (%s)", (scope.tenant_id,))
+            admin.execute(
+                "INSERT INTO haas.projects (tenant_id, project_id) VALUES (%s, %s)", (scope.tenant_id, "p-one")
+            )
+    doors = await Database.open(short_url(database.app_dsn), database.context_key, "test")
+    try:
+        for scope in (one, two):
+            for batch in range(3):
+                events = [
+                    NewEvent(
+                        scope, f"plan/{n % 2}", "TaskPlanned", {"n": n, "texto": "ñ «»"}, "ana", task_id=f"T-{batch}"
+                    )
+                    for n in range(4)
+                ]
+                async with doors.tenant_tx(scope) as tx:
+                    await append(tx, events)
+    finally:
+        await doors.close()
+
+
+async def test_every_stored_event_follows_from_the_one_before_it(database: TestDatabase) -> None:
+    await _appended(database)
+    rows = stored(database)
+    assert len(rows) == 24
+    by_tenant = [[r for r in rows if r["tenant_id"] == t] for t in ("t-one", "t-two")]
+    assert [broken(part) for part in by_tenant] == [[], []]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "payload = '{\"n\":0, \"texto\":\"ñ «»\"}'", "actor = 'eva'", "recorded_at = recorded_at + interval '1 us'",
+        "seq = 100", "task_id = 'T-9'", "plan_id = 'pl-x'", "event_type = 'TaskReady'", "trace_id = 'x'",
+        "causation_id = 'x'", "correlation_id = 'x'", "schema_version = 2",
+        "tenant_id = 't-two', seq = 100, stream = 's'",
+    ],
+)  # fmt: skip
+async def test_a_rewritten_event_no_longer_follows(database: TestDatabase, change: str) -> None:
+    await _appended(database)
+    with psycopg.connect(short_url(database.admin_dsn), autocommit=True) as admin:
+        admin.execute(
+            f"UPDATE haas.events SET {change} WHERE tenant_id = 't-one' AND stream = 'plan/0' AND version = 2".encode()
+        )
+    assert broken([r for r in stored(database) if r["tenant_id"] == "t-one" or r["stream"] == "s"]) != []
+
+
+async def test_a_removed_event_leaves_a_break(database: TestDatabase) -> None:
+    await _appended(database)
+    with psycopg.connect(short_url(database.admin_dsn), autocommit=True) as admin:
+        admin.execute("DELETE FROM haas.events WHERE tenant_id = 't-one' AND stream = 'plan/0' AND version = 2")
+    assert broken([r for r in stored(database) if r["tenant_id"] == "t-one"]) == [("plan/0", 3)]
