@@ -67,6 +67,15 @@ async def test_versions_chain_and_read_back_as_they_were_written(opened: Databas
     assert (found.versions, found.problem) == (2, "")
 
 
+@pytest.mark.parametrize("text", ["a\u2028b", "a\u0085b", "a\r\nb", "---\n", "hash_curr: x\n", "ñ “x” \\ \""])
+def test_data_of_any_text_reads_back(text: str) -> None:
+    front = {"artifact_id": "artf-1", "hash_prev": "", "title": text}
+    file = artifact_file.seal(artifact_file.render(front, {"text": text}, "# Uno"), "sha256:x", "s")
+    document = artifact_file.parse(file)
+    assert document.data == {"text": text}
+    assert document.front["title"] == text
+
+
 async def test_a_retry_finds_what_an_earlier_attempt_wrote(opened: Database, store: ArtifactStore) -> None:
     first = await write(opened, store, "# Uno", once=True)
     assert await write(opened, store, "# another text of a later attempt", once=True) == first

@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "Check what the fleet needs from this machine.",
     "env": "Print the variables that curl, grpcurl and the SDKs use.",
     "token": "Print a token for a tenant's project.",
+    "keys": "Look after the keys that sign tokens.",
     "tenant": "Create and list tenants.",
     "project": "Create and list a tenant's projects.",
     "profile": "Publish and read a project's profile and documents.",

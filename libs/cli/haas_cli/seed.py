@@ -72,8 +72,8 @@ def seed(home: Home, opened: grpc.Channel, example: Example) -> None:
         except grpc.RpcError as error:
             if from_rpc(error).reason != "RESOURCE_EXISTS":
                 raise
-    token = remote.issue_token(home, tenant=example.tenant_id, project=example.project_id, subject=SUBJECT, role="admin")
-    metadata = remote.authorization(token.token)
+    whose = {"tenant": example.tenant_id, "project": example.project_id}
+    metadata = remote.authorization(remote.issue_token(home, **whose, subject=SUBJECT, role="admin").token)
     profile = (example.folder / "profile.yaml").read_text(encoding="utf-8")
     tenancy.PutProfile(
         tenancy_pb2.PutProfileRequest(**example.scope, profile_id=yaml.safe_load(profile)["profile_id"], yaml=profile),

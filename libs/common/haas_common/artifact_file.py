@@ -96,9 +96,10 @@ def parse(file: bytes) -> Document:
     match = _FRONT.match(file)
     if match is None or len(match[1]) > FRONT_BYTES_MAX:
         raise ValueError("not an artifact: front matter is missing or too large")
-    lines = match[1].decode().splitlines(keepends=True)
+    # By \n alone: JSON may hold the other characters that str.splitlines takes for an end.
+    lines = match[1].decode().split("\n")
     data_line = next((line for line in lines if line.startswith("data: ")), "data: {}")
-    head = "".join(line for line in lines if not line.startswith("data: "))
+    head = "\n".join(line for line in lines if not line.startswith("data: "))
     try:
         front = yaml.load(head, Loader=_Loader)  # noqa: S506 - a SafeLoader without timestamps
     except yaml.YAMLError as error:

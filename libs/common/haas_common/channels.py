@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from haas_common.errors import HaasError, from_rpc
 #: For calls outside of any deadline.
 TIMEOUT_S_DEFAULT = 5.0
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+_RETIRE_S = 60.0
 
 #: What passes between services is idempotent by its request_id, so a call that met a restart is sent again.
 _RETRY = {
@@ -103,36 +105,51 @@ class _Outgoing(grpc.aio.UnaryUnaryClientInterceptor, grpc.aio.StreamUnaryClient
 
 
 class Channels:
-    """One channel per peer, opened when first asked for.
+    """One channel per peer, opened when first asked for, and anew once the certificate on disk is another one.
 
     A peer's HaasError is raised as the same class; a call without a timeout gets what is left of the current deadline.
     """
 
     def __init__(self, config: Config) -> None:
-        """Reads the certificates; the connection itself is made by the first call."""
+        """Checks that the certificates are there; the connection itself is made by the first call."""
         self._config = config
-        self._credentials = grpc.ssl_channel_credentials(
-            config.secret_bytes("ca.pem"), config.secret_bytes("tls.key"), config.secret_bytes("tls.pem")
-        )
-        self._open: dict[str, grpc.aio.Channel] = {}
+        self._paths = [config.secret_path(name) for name in ("ca.pem", "tls.key", "tls.pem")]
+        self._open: dict[str, tuple[grpc.aio.Channel, list[tuple[int, int]]]] = {}
+        self._retired: set[asyncio.Task[None]] = set()
 
     def channel(self, service: str) -> grpc.aio.Channel:
-        """The channel to a service, for its stub.
+        """The channel to a service. Make the stub anew for each call (it is cheap): the channel may be another one.
 
         Raises:
             ConfigInvalid: the environment does not say where it is.
         """
-        if service not in self._open:
-            # The certificate must be that of `<service>.haas.internal`, whatever address it is reached by.
-            options = (*_OPTIONS, ("grpc.ssl_target_name_override", f"{service}.haas.internal"))
-            interceptors: Sequence[Any] = [_Outgoing(service), *tracing.client_interceptors()]
-            self._open[service] = grpc.aio.secure_channel(
-                self._config.peer(service), self._credentials, options=options, interceptors=interceptors
-            )
-        return self._open[service]
+        marks = [(facts.st_mtime_ns, facts.st_ino) for facts in map(os.stat, self._paths)]
+        channel, made_with = self._open.get(service, (None, []))
+        if channel is not None and made_with == marks:
+            return channel
+        if channel is not None:
+            self._retire(channel)
+        # The certificate must be that of `<service>.haas.internal`, whatever address it is reached by.
+        options = (*_OPTIONS, ("grpc.ssl_target_name_override", f"{service}.haas.internal"))
+        interceptors: Sequence[Any] = [_Outgoing(service), *tracing.client_interceptors()]
+        authority, key, chain = (path.read_bytes() for path in self._paths)
+        made = grpc.aio.secure_channel(
+            self._config.peer(service),
+            grpc.ssl_channel_credentials(authority, key, chain),
+            options=options,
+            interceptors=interceptors,
+        )
+        self._open[service] = (made, marks)
+        return made
+
+    def _retire(self, channel: grpc.aio.Channel) -> None:
+        """Closes a channel whose certificate is out of use, once what is under way on it has ended."""
+        task = asyncio.create_task(channel.close(grace=_RETIRE_S))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
 
     async def close(self) -> None:
         """Closes every channel; what is under way has a second."""
-        channels = list(self._open.values())
+        channels = [channel for channel, _ in self._open.values()]
         self._open.clear()
-        await asyncio.gather(*(channel.close(grace=1) for channel in channels))
+        await asyncio.gather(*(channel.close(grace=1) for channel in channels), *self._retired)

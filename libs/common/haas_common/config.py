@@ -1,6 +1,7 @@
 """The environment of a service, read once into a frozen value; nothing else reads os.environ."""
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ class Config:
         secrets_dir: the service's own folder of keys and certificates, 0700.
         store_dir: the artifact store's root.
         peers: host:port by the service's name.
+        instance: the name under which this instance holds leases; the same after a restart, another per replica.
         log_level: "debug", "info", "warning" or "error".
         otlp_endpoint: where traces go; empty: nowhere.
         llm_base_url: an OpenAI-compatible endpoint; empty: the offline engine.
@@ -64,6 +66,7 @@ class Config:
     secrets_dir: Path
     store_dir: Path
     peers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    instance: str = ""
     log_level: str = "info"
     otlp_endpoint: str = ""
     llm_base_url: str = ""
@@ -83,14 +86,16 @@ class Config:
         home = Path(_required(env, "HAAS_HOME", "the fleet's state folder"))
         names = {peer: f"HAAS_PEER_{peer.upper()}" for peer in SERVICES}
         peers = {peer: _address(name, env[name].strip()) for peer, name in names.items() if env.get(name, "").strip()}
+        listen = _address("HAAS_LISTEN", _required(env, "HAAS_LISTEN", "host:port of the gRPC server"))
         return cls(
             service=service,
             env=_choice(env, "HAAS_ENV", "prod", ("dev", "prod")),
             home=home,
-            listen=_address("HAAS_LISTEN", _required(env, "HAAS_LISTEN", "host:port of the gRPC server")),
+            listen=listen,
             secrets_dir=Path(_required(env, "HAAS_SECRETS_DIR", "the folder of the service's keys and certificates")),
             store_dir=Path(env.get("HAAS_STORE_DIR", "").strip() or home / "store"),
             peers=MappingProxyType(peers),
+            instance=env.get("HAAS_INSTANCE", "").strip() or f"{service}@{socket.gethostname()}/{listen}",
             log_level=_choice(env, "HAAS_LOG_LEVEL", "info", LOG_LEVELS),
             otlp_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip(),
             llm_base_url=env.get("HAAS_LLM_BASE_URL", "").strip(),

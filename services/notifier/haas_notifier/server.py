@@ -27,7 +27,7 @@ async def main(config: Config) -> None:
     async def relay(lease: Lease) -> None:
         await Relay(lease, database, doorbell).run()
 
-    keeper = LeaseKeeper(database, f"notifier@{config.listen}", [LEASE], relay)
+    keeper = LeaseKeeper(database, config.instance, [LEASE], relay)
 
     def add(server: grpc.aio.Server) -> None:
         notifier_pb2_grpc.add_NotifierServicer_to_server(NotifierServicer(Operations(database, heads)), server)

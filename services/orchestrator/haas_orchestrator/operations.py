@@ -72,9 +72,12 @@ class Operations:
         self._database = database
         self._doorbell = doorbell
         self._artifacts = artifacts
-        self._planner = planner_pb2_grpc.PlannerStub(channels.channel("planner"))
+        self._channels = channels
         self._model_of = model_of
         self._profiles = ProfileStore()
+
+    def _planner(self) -> planner_pb2_grpc.PlannerStub:
+        return planner_pb2_grpc.PlannerStub(self._channels.channel("planner"))
 
     async def detect_intent(self, scope: Scope, text: str) -> Detected:
         """Says what a text asks for, by the project's newest profile."""
@@ -169,7 +172,7 @@ class Operations:
             profile_version=facts["profile_version"],
             validate_only=validate_only,
         )
-        return await self._planner.CompilePlan(
+        return await self._planner().CompilePlan(
             request, metadata=with_token(call), timeout=_PLANNER_S, wait_for_ready=True
         )
 
@@ -185,7 +188,7 @@ class Operations:
             command=command,
             reason=reason,
         )
-        response = await self._planner.CommandPlan(
+        response = await self._planner().CommandPlan(
             request, metadata=with_token(call), timeout=_PLANNER_S, wait_for_ready=True
         )
         return response.state

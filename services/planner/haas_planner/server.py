@@ -1,8 +1,5 @@
 """The only place that builds and wires the planner's objects."""
 
-import os
-import socket
-
 import grpc
 
 from haas.planner.v1 import planner_pb2, planner_pb2_grpc
@@ -23,11 +20,6 @@ from haas_planner.work import Worker
 from haas_planner.worker import Shard
 
 
-def instance_name() -> str:
-    """Returns the name under which this instance holds shards: the same after a restart, another per replica."""
-    return os.environ.get("HAAS_INSTANCE", "").strip() or f"planner@{socket.gethostname()}"
-
-
 async def main(config: Config) -> None:
     """Serves until SIGTERM; stops its shards before the pool that they write through."""
     database = await Database.of(config, pool_max=8)
@@ -46,7 +38,7 @@ async def main(config: Config) -> None:
         number = int(lease.name.removeprefix("shard/"))
         await Shard(number, lease, database, doorbell, attempts).run()
 
-    keeper = LeaseKeeper(database, instance_name(), [f"shard/{n}" for n in range(SHARDS)], own)
+    keeper = LeaseKeeper(database, config.instance, [f"shard/{n}" for n in range(SHARDS)], own)
     servicer = PlannerServicer(Operations(database, doorbell))
 
     def add(server: grpc.aio.Server) -> None:

@@ -140,7 +140,7 @@ class Worker:
         self.database = database
         self.artifacts = artifacts
         self._model_of = model_of
-        self._tools = mcp_pb2_grpc.ToolsStub(channels.channel("mcp"))
+        self._channels = channels
         self._issuer = issuer
         self._profiles = ProfileStore()
 
@@ -222,7 +222,7 @@ class Worker:
             profile_id=assignment.profile_id,
         )
         json_format.ParseDict(arguments, request.arguments)
-        response = await self._tools.InvokeTool(
+        response = await mcp_pb2_grpc.ToolsStub(self._channels.channel("mcp")).InvokeTool(
             request, metadata=with_token(token.token), timeout=_MCP_DEADLINE_S, wait_for_ready=True
         )
         return read_struct(response.result)

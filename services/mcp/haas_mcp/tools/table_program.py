@@ -261,7 +261,7 @@ def in_order(results, query, named, field):
 def run(request, content):
     """Returns the tool's result, or {"error": …} with what the caller did wrong."""
     try:
-        table = tables.read_table(content, request.get("format", "csv"))
+        table = tables.read_table(content, request.get("format") or tables.format_of(content))
     except tables.TableUnreadable as error:
         return {"error": {"kind": "table", "rule": error.rule, "message": str(error)}}
     if table.broken.count and not request.get("lenient"):
