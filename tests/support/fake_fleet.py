@@ -1,5 +1,6 @@
 """A fleet inside the test's process, behind TLS: it says what it was asked and fails as it is told to."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -41,6 +42,8 @@ class Fleet(
         self.events = 0
         self.drop_after = 0
         self.streams: list[int] = []
+        self.script: list[notifier_pb2.Event] = []
+        self.hang = False
 
     async def _enter(self, request, context) -> None:
         self.seen.append(request)
@@ -76,6 +79,8 @@ class Fleet(
 
     async def ListEvents(self, request, context):
         await self._enter(request, context)
+        if request.from_seq > self.events:
+            await refuse(context, ours.CursorOutOfRange("Too far.", first_seq=1, last_seq=self.events))
         events = [
             notifier_pb2.Event(seq=n) for n in range(request.from_seq + 1, min(request.from_seq + 3, self.events) + 1)
         ]
@@ -84,11 +89,28 @@ class Fleet(
 
     async def StreamEvents(self, request, context):
         await self._enter(request, context)
+        for event in self.script:
+            yield notifier_pb2.StreamEventsResponse(event=event)
+        if self.hang:
+            await asyncio.Event().wait()
         for sent, seq in enumerate(range(request.from_seq + 1, self.events + 1), 1):
             self.streams.append(seq)
             yield notifier_pb2.StreamEventsResponse(event=notifier_pb2.Event(seq=seq))
             if self.drop_after and sent == self.drop_after:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    async def RunPlan(self, request, context):
+        await self._enter(request, context)
+        return orchestrator_pb2.RunPlanResponse(plan_id=request.plan_id, state=graph_pb2.PLAN_STATE_RUNNING)
+
+    async def GetArtifact(self, request, context):
+        await self._enter(request, context)
+        return artifacts_pb2.GetArtifactResponse(content="---\nartifact_id: x\n---\n# Título\n")
+
+    async def VerifyArtifact(self, request, context):
+        await self._enter(request, context)
+        bad = request.artifact_id == "artf-bad"
+        return artifacts_pb2.VerifyArtifactResponse(valid=not bad, versions_checked=1, first_bad_version=int(bad))
 
     async def InvokeTool(self, request, context):
         await self._enter(request, context)

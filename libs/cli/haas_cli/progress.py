@@ -1,6 +1,7 @@
 """A plan's progress, from its events: a live board on a terminal, a line an event elsewhere."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ def follow(plan_id: str, events: Iterable["Event"], as_json: bool) -> int:
         for event in events:
             board.hear(event)
             print_line(event)
-    elif click.get_text_stream("stdout").isatty():
+    elif sys.stdout.isatty():
         _live(plan_id, events, board)
     else:
         for event in events:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from haas_cli.__main__ import COMMANDS, cli, run
@@ -35,7 +36,14 @@ def test_help_imports_click_and_nothing_heavy() -> None:
 def test_every_command_exists_and_takes_json(name: str) -> None:
     command = cli.get_command(None, name)  # type: ignore[arg-type]
     assert command is not None
-    assert "--json" in {option for parameter in command.params for option in parameter.opts}
+    for leaf in _leaves(command):
+        assert "--json" in {option for parameter in leaf.params for option in parameter.opts}, leaf.name
+
+
+def _leaves(command: click.Command) -> list[click.Command]:
+    if not isinstance(command, click.Group):
+        return [command]
+    return [leaf for below in command.commands.values() for leaf in _leaves(below)]
 
 
 def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
