@@ -1,9 +1,7 @@
 """The fleet as a user starts and stops it: `haas up`, `status`, `env`, `down`, and Ctrl-C."""
 
-import ctypes
 import json
 import os
-import select
 import signal
 import socket
 import ssl
@@ -19,6 +17,7 @@ from haas_cli.fleet import state
 from haas_cli.fleet.home import Home
 from haas_cli.fleet.parts import SERVICES
 from tests.support.cli import WAIT_S, Cli
+from tests.support.processes import Notices, processes_of
 
 PARTS = ("postgres", "valkey", *SERVICES, "envoy")
 
@@ -29,42 +28,6 @@ def haas(tmp_path: Path) -> Iterator[Cli]:
     found = Cli.on(Home(tmp_path / ("h" * 120)))
     yield found
     found.call("down")
-
-
-def processes_of(home: Home) -> list[int]:
-    """The processes whose environment names the home, or that work inside it."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        try:
-            cwd = os.readlink(f"/proc/{entry}/cwd")
-            environment = Path(f"/proc/{entry}/environ").read_bytes()
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue
-        if cwd.startswith(str(home.root)) or f"HAAS_HOME={home.root}".encode() in environment:
-            found.append(int(entry))
-    return found
-
-
-class Notices:
-    """Waits for changes of a folder (inotify), so that a test need not poll."""
-
-    def __init__(self, folder: Path) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = libc.inotify_init1(os.O_CLOEXEC)
-        moved_to = 0x80
-        assert libc.inotify_add_watch(self._descriptor, os.fsencode(folder), moved_to) >= 0
-
-    def __enter__(self) -> "Notices":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-    def wait(self) -> None:
-        assert select.select([self._descriptor], [], [], WAIT_S)[0], "nothing changed"
-        os.read(self._descriptor, 65536)
 
 
 def test_up_status_and_down_leave_nothing_behind(haas: Cli) -> None:

@@ -25,15 +25,14 @@ PLACES = {"cpl": 2, "cpa": 2, "ctr": 6, "cvr": 6, "roas": 4}
 
 
 @pytest.fixture(scope="module")
-def edge(fleet: Cli) -> Edge:
-    return Edge(fleet)
+def edge(fleet: Cli) -> Iterator[Edge]:
+    with Edge(fleet) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def medluxe(edge: Edge) -> Iterator[App]:
-    app = edge.example("medluxe")
-    yield app
-    app.close()
+def medluxe(edge: Edge) -> App:
+    return edge.example("medluxe")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +197,6 @@ def test_a_bystander_stays_silent_while_an_owner_is_told_live(edge: Edge) -> Non
         first = next(silent)
     assert first.data["receiver_id"] == "requester:bert"
     assert first.data["content"]["plan_id"] == own
-    app.close()
 
 
 FIFTH_PROFILE = """
@@ -242,9 +240,7 @@ def fifth_rows(seed: int) -> list[dict[str, Any]]:
 def test_a_fresh_tenant_with_its_own_profile_documents_and_csv_gets_figures_that_we_confirm(edge: Edge) -> None:
     app = edge.make("olivar")
     app.put_profile(FIFTH_PROFILE)
-    app.put_document(
-        "press.md", "# The mill\n\n- We press within six hours of picking.\n- Every bottle names its grove.\n"
-    )
+    app.put_document("press.md", "# The mill\n\n- We press within six hours.\n- Every bottle names its grove.\n")
     rows = fifth_rows(20251122)
     app.inputs = {"harvest_ads": app.upload("ads.csv", csv_of(rows))["ref"]}
     done = app.job("Plan the spring campaign from March to May 2026 with a budget of 900 euros and a media plan")
@@ -258,7 +254,6 @@ def test_a_fresh_tenant_with_its_own_profile_documents_and_csv_gets_figures_that
     assert "roas" not in kpis
     assert sum(Decimal(r["amount"]) for r in done.documents["paid_plan.md"].data["rows"]) == Decimal(900)
     assert app.post("/v1/intents:detect", text="Report on the results")["language"] == "en"
-    app.close()
 
 
 def test_another_objective_or_period_makes_another_graph_and_another_text(medluxe: App, done: Done) -> None:
@@ -330,4 +325,3 @@ def test_a_real_campaign_yields_its_true_rates_and_says_what_it_cannot_compute(e
         converted = Counter(r[column] for r in rows if r["y"] == "yes")
         expected = {value: (counted[value], converted[value]) for value in counted}
         assert {g["value"]: (g["rows"], g["yes"]) for g in parts[column]} == expected
-    app.close()

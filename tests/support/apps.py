@@ -58,6 +58,19 @@ class Edge:
         self.ca = cli.home.secrets / "edge" / "ca.pem"
         self._tls = ssl.create_default_context(cafile=str(self.ca))
         self.issuer = Issuer(cli.home.secrets / "gateway" / "token.pem", "gw")
+        self._opened: list[App] = []
+
+    def __enter__(self) -> "Edge":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for app in self._opened:
+            app.client.close()
+
+    def app(self, tenant: str, project: str) -> "App":
+        """A tenant's project that is there already."""
+        self._opened.append(App(self, tenant, project))
+        return self._opened[-1]
 
     def rest(self, token: str = "", timeout_s: float = CALL_S) -> httpx.Client:
         """A REST client."""
@@ -88,7 +101,7 @@ class Edge:
         with self.operator() as client:
             made = client.post("/v1/tenants", json={"tenant_id": tenant, "project_id": project})
         assert made.status_code == 200, made.text
-        return App(self, tenant, project)
+        return self.app(tenant, project)
 
     def example(self, name: str) -> "App":
         """Makes a tenant with everything that examples/<name> has: profile, documents, inputs."""
@@ -119,10 +132,6 @@ class App:
         self.client = edge.rest(self.token)
         self.inputs: dict[str, Any] = {}
         self.objective = ""
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self.client.close()
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """Reads; it must succeed."""

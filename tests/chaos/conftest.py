@@ -1,0 +1,28 @@
+"""A fleet whose parts are ended by force: for these tests alone."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from haas_cli.fleet.home import Home
+from tests.support.cli import Cli
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sends every test that uses this fleet to one worker, so that the run starts it once."""
+    for item in items:
+        if "victims" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("chaos"))
+
+
+@pytest.fixture(scope="session")
+def victims() -> Iterator[Cli]:
+    """A running fleet."""
+    with tempfile.TemporaryDirectory(prefix="haas-chaos-") as folder:
+        found = Cli.on(Home(Path(folder) / "home"))
+        started = found.call("up", "--detach")
+        assert started.returncode == 0, started.stderr
+        yield found
+        assert found.call("down").returncode == 0
