@@ -89,7 +89,7 @@ def test_the_migrations_lead_to_the_schema(servers: embedded.Servers, template: 
         ("relations", "GRANT DELETE ON haas.plans TO haas_app"),
         ("relations", "ALTER TABLE haas.plans NO FORCE ROW LEVEL SECURITY"),
         ("relations", "ALTER TABLE haas.leases OWNER TO haas_writer"),
-        ("functions", "ALTER FUNCTION haas.framed(text) VOLATILE"),
+        ("functions", "ALTER FUNCTION haas.chain_link(bytea, bytea, bytea) VOLATILE"),
     ],
 )
 def test_the_comparison_sees_a_change(database: TestDatabase, kind: str, change: str) -> None:

@@ -1,6 +1,6 @@
 -- append --
 -- Appends a batch of events in one order (haas.append); fenced when a lease is named.
-SELECT ord, event_seq, event_version, event_hash, event_recorded_at
+SELECT event_seq, event_version, event_hash, event_recorded_at
   FROM haas.append(%(doc)s::json, %(lease)s, %(epoch)s);
 
 -- project_artifact --

@@ -413,17 +413,14 @@ CREATE TYPE haas.new_event AS (
   plan_id text, task_id text, actor text, causation_id text, correlation_id text, trace_id text, payload json
 );
 
--- A field of the hashed form: its length in bytes (4, big-endian), then its bytes.
-CREATE FUNCTION haas.framed(field text) RETURNS bytea
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT int4send(octet_length(convert_to(field, 'UTF8'))) || convert_to(field, 'UTF8') $$;
-
 -- One link: SHA-256 over the domain, the hash before it, and the event's framed fields (docs/reference/hashing.md).
 CREATE FUNCTION haas.chain_link(so_far bytea, before bytea, body bytea) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT sha256('\x686161732e6576656e742e763100'::bytea || coalesce(so_far, before) || body) $$;
 
--- The framed fields of an event, in their order.
+-- The framed fields of an event, in their order: each its length in bytes (4, big-endian), then its bytes.
+-- That is how an array's elements look on the wire, behind 20 bytes of header (dimensions, flags, type, size, bound).
+-- One call instead of sixty: 1.7 µs an event beside 15 (an SQL function per field is not inlined: convert_to is STABLE).
 CREATE FUNCTION haas.event_body(
   tenant_id text, project_id text, seq bigint, stream text, version bigint, event_type text, schema_version smallint,
   plan_id text, task_id text, actor text, causation_id text, correlation_id text, trace_id text,
@@ -431,11 +428,13 @@ CREATE FUNCTION haas.event_body(
 ) RETURNS bytea
 LANGUAGE sql STABLE
 AS $$
-  SELECT haas.framed(tenant_id) || haas.framed(project_id) || haas.framed(seq::text) || haas.framed(stream)
-      || haas.framed(version::text) || haas.framed(event_type) || haas.framed(schema_version::text) || haas.framed(plan_id)
-      || haas.framed(task_id) || haas.framed(actor) || haas.framed(causation_id) || haas.framed(correlation_id)
-      || haas.framed(trace_id) || haas.framed((extract(epoch FROM recorded_at) * 1000000)::bigint::text)
-      || haas.framed(payload::text)
+  SELECT substr(array_send(ARRAY[
+    convert_to(tenant_id, 'UTF8'), convert_to(project_id, 'UTF8'), convert_to(seq::text, 'UTF8'), convert_to(stream, 'UTF8'),
+    convert_to(version::text, 'UTF8'), convert_to(event_type, 'UTF8'), convert_to(schema_version::text, 'UTF8'),
+    convert_to(plan_id, 'UTF8'), convert_to(task_id, 'UTF8'), convert_to(actor, 'UTF8'), convert_to(causation_id, 'UTF8'),
+    convert_to(correlation_id, 'UTF8'), convert_to(trace_id, 'UTF8'),
+    convert_to((extract(epoch FROM recorded_at) * 1000000)::bigint::text, 'UTF8'), convert_to(payload::text, 'UTF8')
+  ]), 21)
 $$;
 
 CREATE AGGREGATE haas.chain(bytea, bytea) (SFUNC = haas.chain_link, STYPE = bytea);
@@ -448,6 +447,8 @@ CREATE AGGREGATE haas.chain(bytea, bytea) (SFUNC = haas.chain_link, STYPE = byte
 CREATE FUNCTION haas.append(doc json, lease_name text DEFAULT NULL, lease_epoch bigint DEFAULT NULL)
 RETURNS TABLE (ord bigint, event_seq bigint, event_version bigint, event_hash bytea, event_recorded_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, haas, pg_temp
+-- One plan for all batches: planning four statements anew costs more than a better plan gives (1.1 to 1.4 times at 10 to 100).
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   batch haas.new_event[];
@@ -466,26 +467,20 @@ BEGIN
   SELECT array_agg(r) INTO batch FROM json_populate_recordset(NULL::haas.new_event, doc) AS r;
 
   WITH wanted AS (
-    SELECT e.tenant_id, e.project_id, e.stream, count(*) AS n FROM unnest(batch) AS e GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    SELECT e.tenant_id, e.project_id, e.stream, count(*) AS n, (array_agg(e.expected_version ORDER BY e.n))[1] AS expected
+      FROM unnest(batch) WITH ORDINALITY AS e(tenant_id, project_id, stream, expected_version, event_type, schema_version,
+        plan_id, task_id, actor, causation_id, correlation_id, trace_id, payload, n)
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
   ), moved AS (
     INSERT INTO haas.stream_heads AS h (tenant_id, project_id, stream, version)
     SELECT w.tenant_id, w.project_id, w.stream, w.n FROM wanted AS w ORDER BY 1, 2, 3
     ON CONFLICT (tenant_id, project_id, stream) DO UPDATE SET version = h.version + excluded.version
     RETURNING h.tenant_id, h.project_id, h.stream, h.version
   )
-  SELECT json_agg(json_build_object('t', m.tenant_id, 'p', m.project_id, 's', m.stream, 'b', m.version - w.n))
-    INTO stream_bases
+  SELECT json_agg(json_build_object('t', m.tenant_id, 'p', m.project_id, 's', m.stream, 'b', m.version - w.n)),
+         min(m.stream) FILTER (WHERE w.expected <> m.version - w.n)
+    INTO stream_bases, clash
     FROM moved AS m JOIN wanted AS w USING (tenant_id, project_id, stream);
-
-  WITH first AS (
-    SELECT DISTINCT ON (e.tenant_id, e.project_id, e.stream) e.tenant_id AS t, e.project_id AS p, e.stream AS s, e.expected_version
-      FROM unnest(batch) WITH ORDINALITY AS e(tenant_id, project_id, stream, expected_version, event_type, schema_version,
-        plan_id, task_id, actor, causation_id, correlation_id, trace_id, payload, n)
-     ORDER BY e.tenant_id, e.project_id, e.stream, e.n
-  )
-  SELECT b.s INTO clash
-    FROM json_to_recordset(stream_bases) AS b(t text, p text, s text, b bigint) JOIN first AS f USING (t, p, s)
-   WHERE f.expected_version <> b.b LIMIT 1;
   IF clash IS NOT NULL THEN
     RAISE EXCEPTION 'stream version conflict' USING ERRCODE = 'HA002', DETAIL = clash;
   END IF;
@@ -506,7 +501,7 @@ BEGIN
   at := clock_timestamp();
   RETURN QUERY
   WITH numbered AS (
-    SELECT e.n, e.tenant_id, e.project_id, e.stream, e.event_type, coalesce(e.schema_version, 1::smallint) AS schema_version,
+    SELECT e.n, pb.t AS tenant_id, pb.p AS project_id, e.stream, e.event_type, coalesce(e.schema_version, 1::smallint) AS schema_version,
            coalesce(e.plan_id, '') AS plan_id, coalesce(e.task_id, '') AS task_id, e.actor,
            coalesce(e.causation_id, '') AS causation_id, coalesce(e.correlation_id, '') AS correlation_id,
            coalesce(e.trace_id, '') AS trace_id, e.payload,
@@ -516,7 +511,8 @@ BEGIN
              plan_id, task_id, actor, causation_id, correlation_id, trace_id, payload, n)
       JOIN json_to_recordset(stream_bases) AS sb(t text, p text, s text, b bigint)
         ON sb.t = e.tenant_id AND sb.p = e.project_id AND sb.s = e.stream
-      JOIN json_to_recordset(project_bases) AS pb(t text, p text, b bigint) ON pb.t = e.tenant_id AND pb.p = e.project_id
+      JOIN json_to_recordset(project_bases) AS pb(t haas.scope_id, p haas.scope_id, b bigint)
+        ON pb.t = e.tenant_id AND pb.p = e.project_id
   ), linked AS (
     SELECT m.*, haas.chain(
              coalesce(l.hash, '\x0000000000000000000000000000000000000000000000000000000000000000'::bytea),
