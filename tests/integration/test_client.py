@@ -108,6 +108,25 @@ async def test_a_watch_gives_every_event_once_over_lost_connections(world, kind)
     assert len(world.fleet.seen) > 8
 
 
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("kind", ["sync", "aio"])
+async def test_a_watch_that_was_answered_is_taken_up_again_however_long_it_was_idle(world, kind, monkeypatch):
+    for module in ("client", "aio"):
+        monkeypatch.setattr(f"haas_client.{module}.PATIENCE_S", -1.0)  # any break without an answer ends it
+    world.fleet.events, world.fleet.drop_after = 20, 3
+    if kind == "sync":
+        with world.sync() as client:
+            seen = await asyncio.to_thread(lambda: [e.seq for e in client.watch("pl-00000001")])
+    else:
+        async with world.aio() as client:
+            seen = [e.seq async for e in client.watch("pl-00000001")]
+    assert seen == list(range(1, 21))
+    world.fleet.failures = [ours.DatabaseUnavailable()]
+    async with world.aio() as client:
+        with pytest.raises(errors.DatabaseUnavailable):
+            await anext(client.watch("pl-00000001"))
+
+
 async def test_a_watch_that_may_not_begin_says_so(world):
     world.fleet.failures = [ours.CursorOutOfRange("Too far.", first_seq=1, last_seq=2)]
     async with world.aio() as client:

@@ -89,6 +89,7 @@ class Fleet(
 
     async def StreamEvents(self, request, context):
         await self._enter(request, context)
+        await context.send_initial_metadata((("x-request-id", "r"),))
         for event in self.script:
             yield notifier_pb2.StreamEventsResponse(event=event)
         if self.hang:

@@ -315,8 +315,7 @@ class AsyncHaasClient:
         resumes = Resumes(PATIENCE_S)
         while time.monotonic() < give_up:
             request = self._scoped(notifier_pb2.StreamEventsRequest(plan_id=plan_id, from_seq=after))
-            began = time.monotonic()
-            timeout_s = min(STREAM_S, max(0.001, give_up - began))
+            timeout_s = min(STREAM_S, max(0.001, give_up - time.monotonic()))
             call = self._notifier.StreamEvents(request, timeout=timeout_s, metadata=await self._fresh())
             try:
                 async for answer in call:
@@ -329,9 +328,7 @@ class AsyncHaasClient:
                 pause_s: float | None = 0.0
             except grpc.RpcError as error:
                 failure = from_rpc(error)
-                if time.monotonic() - began >= timeout_s:
-                    resumes.progress()  # it lived out its time
-                pause_s = resumes.pause_s(failure)
+                pause_s = resumes.pause_s(failure, answered=bool(await call.initial_metadata()))
                 if pause_s is None:
                     raise failure from error
             finally:

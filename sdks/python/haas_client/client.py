@@ -306,8 +306,7 @@ class HaasClient:
         resumes = Resumes(PATIENCE_S)
         while time.monotonic() < give_up:
             request = self._scoped(notifier_pb2.StreamEventsRequest(plan_id=plan_id, from_seq=after))
-            began = time.monotonic()
-            timeout_s = min(STREAM_S, max(0.001, give_up - began))
+            timeout_s = min(STREAM_S, max(0.001, give_up - time.monotonic()))
             call = self._notifier.StreamEvents(request, timeout=timeout_s, metadata=self._fresh())
             try:
                 for answer in call:
@@ -320,9 +319,7 @@ class HaasClient:
                 pause_s: float | None = 0.0
             except grpc.RpcError as error:
                 failure = from_rpc(error)
-                if time.monotonic() - began >= timeout_s:
-                    resumes.progress()  # it lived out its time
-                pause_s = resumes.pause_s(failure)
+                pause_s = resumes.pause_s(failure, answered=bool(call.initial_metadata()))
                 if pause_s is None:
                     raise failure from error
             finally:

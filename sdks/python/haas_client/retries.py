@@ -38,22 +38,29 @@ class Attempts:
 
 
 class Resumes:
-    """The breaks of one stream: it is taken up again as long as it gets somewhere now and then."""
+    """The breaks of one stream: it is taken up again until nobody has answered for a while."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
         self.progress()
 
     def progress(self) -> None:
-        """Something arrived, or a connection lived out its time: the patience begins anew."""
+        """Somebody answered: the patience begins anew."""
         self._since = time.monotonic()
         self._pause_s = PAUSE_FIRST_S
 
-    def pause_s(self, error: HaasError) -> float | None:
-        """Returns how long to wait before the stream is taken up again; None when it is over."""
+    def pause_s(self, error: HaasError, *, answered: bool) -> float | None:
+        """Returns how long to wait before the stream is taken up again; None when it is over.
+
+        Args:
+            error: what it broke with.
+            answered: whether it had begun; an idle stream is cut by proxies after a minute without any fault.
+        """
         if error.code not in _AGAIN and not (error.code in _BROKEN and not error.reason):
             return None
-        if time.monotonic() - self._since > self._patience_s:
+        if answered:
+            self.progress()
+        elif time.monotonic() - self._since > self._patience_s:
             return None
         pause = random.uniform(0, self._pause_s)  # noqa: S311 - spread, not secrecy
         self._pause_s = min(PAUSE_MAX_S, self._pause_s * 2)
