@@ -42,7 +42,7 @@ _REFUSED = {
     "connect_loopback": "return socket.create_connection(('127.0.0.1', {port}), 2)",
     "connect_outside": "return socket.create_connection(('1.1.1.1', 53), 2)",
     "connect_unix_path": "s = socket.socket(socket.AF_UNIX); s.connect({unix!r}); return 'connected'",
-    "connect_unix_abstract": "s = socket.socket(socket.AF_UNIX); s.connect('\\0haas-test'); return 'connected'",
+    "connect_unix_abstract": "s = socket.socket(socket.AF_UNIX); s.connect('\\0' + {abstract!r}); return 'connected'",
     "socket_pair": "return socket.socketpair()",
     "packet_socket": "return socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
     "netlink_socket": "return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
@@ -90,13 +90,15 @@ async def surroundings(tmp_path: Path):
     short = Path(f"/tmp/haas-test-{os.getpid()}.sock")
     servers.append(await asyncio.start_unix_server(lambda r, w: w.close(), path=str(short)))
     short.chmod(0o777)
+    name = f"haas-test-{os.getpid()}"  # abstract names are the whole machine's: each worker has its own
     abstract = socket.socket(socket.AF_UNIX)
-    abstract.bind("\0haas-test")
+    abstract.bind(f"\0{name}")
     abstract.listen()
     values = {
         "secret": str(secret),
         "folder": str(tmp_path),
         "unix": str(short),
+        "abstract": name,
         "port": servers[0].sockets[0].getsockname()[1],
     }
     yield values
