@@ -70,10 +70,10 @@ class World:
         self.channel = mesh.channel("planner", "mcp", port)
         self.stub = mcp_pb2_grpc.ToolsStub(self.channel)
 
-    async def invoke(self, tool: str, arguments: dict, token: str | None = None, **fields: str):
+    async def invoke(self, tool: str, arguments: dict, token: str | None = None, limit_s: float = 30, **fields: str):
         request = mcp_pb2.InvokeToolRequest(tenant_id="t-one", project_id="p-one", tool=tool, **fields)
         request.arguments.update(arguments)
-        return await self.stub.InvokeTool(request, metadata=bearer(token or self.mesh.token()), timeout=30)
+        return await self.stub.InvokeTool(request, metadata=bearer(token or self.mesh.token()), timeout=limit_s)
 
     async def result(self, tool: str, arguments: dict, **fields: str) -> dict:
         return structs.read_struct((await self.invoke(tool, arguments, **fields)).result)
@@ -328,6 +328,34 @@ async def test_a_claim_that_a_dead_process_left_is_taken_over_after_its_lease(wo
     answer = await world.invoke("data.table", {"ref": world.blobs.put(SCOPE, SALES)}, request_id="rq-1")
     assert not answer.replayed
     assert world.requests()[0][1] is not None
+
+
+def left_behind(world: World, claim_token: str) -> None:
+    """Makes the one request look as if its runner had died in the middle."""
+    with psycopg.connect(world.admin_dsn, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE haas.requests SET result = NULL, claim_token = %s,"
+            " claimed_until = clock_timestamp() + interval '1 hour'",
+            (claim_token,),
+        )
+
+
+async def test_a_restarted_instance_takes_over_at_once_what_its_dead_process_left(world: World) -> None:
+    arguments = {"ref": world.blobs.put(SCOPE, SALES)}
+    await world.invoke("data.table", arguments, request_id="rq-1")
+    # The instance of this world has an empty name; another process of it claimed.
+    left_behind(world, " 0123456789abcdef 1")
+    assert not (await world.invoke("data.table", arguments, request_id="rq-1")).replayed
+
+
+async def test_a_tool_that_must_not_run_twice_waits_the_dead_process_s_lease_out(world: World) -> None:
+    call = {"method": "POST", "url": f"http://{world.web.host}/x"}
+    await world.invoke("mcp.http", call, request_id="rq-1")
+    left_behind(world, " 0123456789abcdef 1")
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await world.invoke("mcp.http", call, request_id="rq-1", limit_s=0.5)
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(world.web.requests) == 1
 
 
 async def test_a_failed_call_gives_its_claim_back_and_may_be_tried_again(world: World) -> None:

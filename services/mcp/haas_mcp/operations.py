@@ -78,8 +78,10 @@ async def list_tools(parts: Parts, scope: Scope, profile_id: str) -> list[tuple[
 class Invocations:
     """Runs tools. One object per process: duplicates of a request wait here for the first."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, instance: str) -> None:
+        """Takes the parts, and the name that this instance keeps over a restart."""
         self._parts = parts
+        self._claimant = store.Claimant(instance, secrets.token_hex(8))
         self._under_way: dict[tuple[Scope, str], asyncio.Event] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -126,11 +128,13 @@ class Invocations:
 
     async def _claimed(self, grant: Grant) -> str | Answer:
         """Returns a claim's token, or the answer of the call that had the claim when this one came."""
-        call, token = grant.invocation, secrets.token_hex(16)
+        call, token = grant.invocation, self._claimant.token(secrets.token_hex(16))
+        # A tool that must not run twice waits its lease out: the dead process may have called the other side.
+        heir = self._claimant if grant.spec.idempotent else None
         while True:
             async with self._parts.database.tenant_tx(call.scope) as tx:
                 lease_s = grant.spec.timeout_s + _LEASE_SLACK_S
-                if await store.claim(tx, call, grant.fingerprint, token, lease_s):
+                if await store.claim(tx, call, grant.fingerprint, token, lease_s, heir):
                     return token
                 known = await store.find(tx, call)
             kept = _settled(known, grant.fingerprint)

@@ -54,7 +54,7 @@ async def built(config: Config, sandbox: Sandbox):
             },
             writers={"artifact.write": ArtifactWrite(artifacts)},
         )
-        invocations = Invocations(parts)
+        invocations = Invocations(parts, config.instance)
         stack.push_async_callback(invocations.close)
         yield ToolsServicer(parts, invocations)
 

@@ -31,9 +31,40 @@ def _key(call: Invocation) -> dict[str, str]:
     }
 
 
-async def claim(tx: Tx, call: Invocation, fingerprint: str, token: str, lease_s: float) -> bool:
-    """Claims the request under a token for `lease_s` seconds of the database's clock."""
-    row = await tx.maybe(SQL.claim_request, **_key(call), fingerprint=fingerprint, token=token, lease_s=lease_s)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims: an instance keeps its name over a restart, its process does not.
+
+    Attributes:
+        instance: e.g. "mcp@host/127.0.0.1:9105".
+        process: differs at each start.
+    """
+
+    instance: str
+    process: str
+
+    def token(self, number: str) -> str:
+        """Returns the token of one claim."""
+        return f"{self.instance} {self.process} {number}"
+
+
+async def claim(
+    tx: Tx, call: Invocation, fingerprint: str, token: str, lease_s: float, heir: Claimant | None = None
+) -> bool:
+    """Claims the request under a token for `lease_s` seconds of the database's clock.
+
+    With `heir`, a claim that an earlier process of the same instance left behind is taken over at once: that process
+    is dead, so nothing can be under way.
+    """
+    row = await tx.maybe(
+        SQL.claim_request,
+        **_key(call),
+        fingerprint=fingerprint,
+        token=token,
+        lease_s=lease_s,
+        instance=f"{heir.instance} " if heir else None,
+        process=f"{heir.instance} {heir.process} " if heir else None,
+    )
     return row is not None
 
 

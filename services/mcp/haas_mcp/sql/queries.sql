@@ -1,11 +1,13 @@
 -- claim_request --
--- Claims a request for one runner; a claim that outlived its lease is taken over. No row: someone else has it.
+-- Claims a request for one runner; a claim that outlived its lease or its process is taken over. No row: it is held.
 INSERT INTO requests AS r (tenant_id, project_id, method, request_id, fingerprint, claim_token, claimed_until)
 VALUES (%(tenant_id)s, %(project_id)s, %(method)s, %(request_id)s, %(fingerprint)s, %(token)s,
         clock_timestamp() + make_interval(secs => %(lease_s)s))
 ON CONFLICT (tenant_id, project_id, method, request_id) DO UPDATE
    SET claim_token = excluded.claim_token, claimed_until = excluded.claimed_until
- WHERE r.result IS NULL AND r.fingerprint = excluded.fingerprint AND r.claimed_until < clock_timestamp()
+ WHERE r.result IS NULL AND r.fingerprint = excluded.fingerprint
+   AND (r.claimed_until < clock_timestamp()
+        OR (starts_with(r.claim_token, %(instance)s::text) AND NOT starts_with(r.claim_token, %(process)s::text)))
 RETURNING claim_token;
 
 -- get_request --
