@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import grpc
+import jwt
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from haas_client import HaasClient
 from tests.house.tree import ROOT, read
 from tests.support.cli import Cli
 
@@ -19,8 +21,8 @@ TENANT, PROJECT = "t-medluxe", "p-q4-2025"
 METHOD = ("haas.orchestrator.v1.Orchestrator", "DetectIntent")
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", read("README.md"), re.MULTILINE | re.DOTALL)
+def blocks(kind: str, page: str = "README.md") -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,13 @@ def variables(demo: Cli) -> dict[str, str]:
     return found
 
 
-def bash(demo: Cli, script: str) -> subprocess.CompletedProcess[str]:
-    """Runs lines in one shell at the checkout's root, as somebody pastes them; the first that fails ends it."""
+def bash(demo: Cli, script: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Runs lines in one shell, as somebody pastes them; the first that fails ends it."""
     # The README's .venv/bin/haas, also where the tests run from another environment.
     text = script.replace(".venv/bin/haas", f"{sys.executable} -m haas_cli")
     return subprocess.run(
         ["bash", "-euc", text],
-        cwd=ROOT, env=demo.environment, capture_output=True, text=True, timeout=100, check=False,
+        cwd=folder, env=demo.environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
 
 
@@ -118,3 +120,43 @@ def test_the_python_lines_run_as_they_stand(demo: Cli) -> None:
     verified = [line for line in done.stdout.splitlines() if ".md " in line]
     assert verified
     assert all(line.endswith(" True") for line in verified)
+
+
+# ── How to ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_app_is_integrated_as_the_page_says(demo: Cli, tmp_path: Path) -> None:
+    (tmp_path / "profile.yaml").write_text(read("examples/medluxe/profile.yaml"))
+    (tmp_path / "brand_guide.md").write_text("# Marca\n\n## Tono\n\nSereno y preciso.\n")
+    (tmp_path / "results.csv").write_text(read("examples/medluxe/past_campaigns.csv"))
+    done = bash(demo, "\n".join(blocks("sh", "docs/howto/integrate-an-app.md")), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "kpi.compute" in done.stdout
+
+
+def test_own_data_is_brought_as_the_page_says(demo: Cli, tmp_path: Path) -> None:
+    first, then = blocks("sh", "docs/howto/bring-your-own-data.md")
+    (tmp_path / "FILE.csv").write_text(read("examples/medluxe/past_campaigns.csv"))
+    done = bash(demo, first, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "kpi_report.md").is_file()
+    scope = f"export HAAS_TENANT={TENANT} HAAS_PROJECT={PROJECT}\n"
+    asked = then.replace("OBJECTIVE", "Analiza los resultados de las campañas")
+    done = bash(demo, scope + asked, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "kpi.compute" in done.stdout
+
+
+def test_keys_rotate_as_the_page_says_without_a_refused_call(demo: Cli) -> None:
+    before = variables(demo)["HAAS_TOKEN"]
+    (code,) = blocks("python", "docs/howto/rotate-keys.md")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=demo.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    after = variables(demo)
+    kids = [jwt.get_unverified_header(token)["kid"] for token in (before, after["HAAS_TOKEN"])]
+    assert kids[0] != kids[1] == done.stdout.split()[0]
+    for token in (before, after["HAAS_TOKEN"]):
+        with HaasClient(after["HAAS_URL"], token, TENANT, PROJECT, after["HAAS_CACERT"]) as client:
+            assert client.detect_intent("Planifica la campaña de otoño").intent == "campaign.plan"
