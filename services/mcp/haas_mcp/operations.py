@@ -32,6 +32,8 @@ _SETTLE_S = 1.0
 _LEASE_SLACK_S = 10.0
 #: How long a duplicate waits at most before it looks again, seconds.
 _LOOK_AGAIN_S = 1.0
+#: How long the end of the process waits for cancelled calls, seconds, twice at most.
+_CLOSE_S = 4.0
 
 
 class Runner(Protocol):
@@ -84,6 +86,7 @@ class Invocations:
         self._claimant = store.Claimant(instance, secrets.token_hex(8))
         self._under_way: dict[tuple[Scope, str], asyncio.Event] = {}
         self._releases: set[asyncio.Task[None]] = set()
+        self._callers: set[asyncio.Task[Any]] = set()
 
     async def invoke(self, asked: Invocation) -> Answer:
         """Checks a call, runs it once, keeps what it gave.
@@ -94,6 +97,10 @@ class Invocations:
             ToolFailed, ToolTimeout, SandboxUnavailable, TableRowsBroken, …: the tool's own.
         """
         call = asked
+        caller = asyncio.current_task()
+        assert caller is not None
+        self._callers.add(caller)
+        caller.add_done_callback(self._callers.discard)
         try:
             call = domain.bound(asked)
             grant, known = await self._granted(call)
@@ -235,9 +242,10 @@ class Invocations:
             await store.record(tx, call, "ToolDenied", payload)
 
     async def close(self) -> None:
-        """Waits for what is still being written down."""
-        if self._releases:
-            await asyncio.wait(self._releases, timeout=5)
+        """Waits for what is still being written down: a call that was cancelled gives its claim back on its way out."""
+        for unfinished in (self._callers, self._releases):
+            if unfinished:
+                await asyncio.wait(unfinished, timeout=_CLOSE_S)
 
 
 def _settled(known: store.KnownRequest | None, fingerprint: str) -> Mapping[str, Any] | None:
