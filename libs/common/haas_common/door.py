@@ -272,6 +272,8 @@ class _Entry:
         self._method = method
         self._metadata = metadata
         self._trace = trace
+        #: Known once the caller may call; a refusal after that names them too.
+        self._ids: dict[str, str] = {}
         given = metadata.get("x-request-id", "")
         self._request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
@@ -304,7 +306,8 @@ class _Entry:
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a status
-                    await _refuse(context, self._method, error)
+                    with logs.bind(**self._ids):
+                        await _refuse(context, self._method, error)
 
         return make(entered, request_deserializer=deserialize, response_serializer=handler.response_serializer)
 
@@ -321,9 +324,9 @@ class _Entry:
         deadline = monotonic_s() + left_s
         call = calls.Call(claims, scope, peer, deadline, self._request_id, self._trace.trace_id)
         token = calls.enter(call)
-        ids = {"tenant_id": scope.tenant_id, "project_id": scope.project_id, **_log_ids(request)}
+        self._ids = {"tenant_id": scope.tenant_id, "project_id": scope.project_id, **_log_ids(request)}
         try:
-            with logs.bind(**ids), deadlines.until(deadline):
+            with logs.bind(**self._ids), deadlines.until(deadline):
                 async with asyncio.timeout(left_s) as clock:
                     yield call
         except TimeoutError as error:

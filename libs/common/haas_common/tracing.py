@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,8 @@ class Trace:
 _current: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("haas_trace", default=None)
 #: Set by `configure`: makes a span of a name and attributes.
 _start_span: Callable[[str, Mapping[str, Any]], AbstractContextManager[Any]] | None = None
+#: Set by `configure`: makes a trace the one that OpenTelemetry continues.
+_continue: Callable[[Trace], AbstractContextManager[Any]] | None = None
 _shutdown: Callable[[], None] | None = None
 
 
@@ -49,12 +51,18 @@ def begin(traceparent: str = "") -> Trace:
     return Trace(secrets.token_hex(16), secrets.token_hex(8), "01")
 
 
+def resumed(trace_id: str) -> Trace:
+    """The trace that a plan keeps, for work that goes on after its caller has left; a new one where it kept none."""
+    return begin(f"00-{trace_id}-{secrets.token_hex(8)}-01")
+
+
 @contextlib.contextmanager
-def within(trace: Trace) -> Any:
-    """Makes `trace` the current one inside."""
+def within(trace: Trace) -> Iterator[Trace]:
+    """Makes `trace` the current one inside; spans made there are its children."""
     token = _current.set(trace)
     try:
-        yield trace
+        with _continue(trace) if _continue is not None else contextlib.nullcontext():
+            yield trace
     finally:
         _current.reset(token)
 
@@ -70,8 +78,11 @@ def active() -> bool:
 
 
 def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
-    """Opens a span around some work, e.g. with name "sql"; does nothing where spans are not made."""
-    if _start_span is None:
+    """Opens a span around some work, e.g. "sql get_plan"; does nothing where spans are not made, nor outside a trace.
+
+    A service that only looks whether there is work makes no traces.
+    """
+    if _start_span is None or _current.get() is None:
         return contextlib.nullcontext()
     return _start_span(name, attributes)
 
@@ -99,8 +110,8 @@ def configure(service: str, endpoint: str) -> None:
     """Starts exporting spans to an OTLP/HTTP endpoint in the background; does nothing without one."""
     if not endpoint:
         return
-    global _start_span, _shutdown
-    from opentelemetry import trace
+    global _start_span, _continue, _shutdown
+    from opentelemetry import context, propagate, trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -123,16 +134,32 @@ def configure(service: str, endpoint: str) -> None:
     trace.set_tracer_provider(provider)
     tracer = trace.get_tracer("haas")
 
-    def start(name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
-        return tracer.start_as_current_span(name, attributes=dict(attributes))
+    @contextlib.contextmanager
+    def start(name: str, attributes: Mapping[str, Any]) -> Iterator[None]:
+        # A driver's message may quote a row: the span says the error's class, its text stays here.
+        quiet = {"record_exception": False, "set_status_on_exception": False}
+        with tracer.start_as_current_span(name, attributes=dict(attributes), **quiet) as opened:
+            try:
+                yield
+            except BaseException as error:
+                opened.set_status(trace.StatusCode.ERROR, type(error).__name__)
+                raise
 
-    _start_span, _shutdown = start, provider.shutdown
+    @contextlib.contextmanager
+    def continued(known: Trace) -> Iterator[None]:
+        token = context.attach(propagate.extract({"traceparent": known.traceparent}))
+        try:
+            yield
+        finally:
+            context.detach(token)
+
+    _start_span, _continue, _shutdown = start, continued, provider.shutdown
 
 
 def shutdown() -> None:
     """Sends what is still queued and stops making spans."""
-    global _start_span, _shutdown
-    _start_span = None
+    global _start_span, _continue, _shutdown
+    _start_span = _continue = None
     if _shutdown is not None:
         _shutdown()
         _shutdown = None

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from haas_common import errors
+from haas_common import errors, logs, tracing
 from haas_common.db import Scope
 from haas_planner.domain import Plan
 from haas_planner.graph import Input, Task
@@ -162,8 +162,14 @@ class Attempts:
     async def _attempt(self, assignment: Assignment, report: Callable[[Outcome], None]) -> None:
         task = assignment.task
         head = (assignment.scope, assignment.plan_id, task.task_id, assignment.attempt)
+        scope = assignment.scope
+        ids = {"tenant_id": scope.tenant_id, "project_id": scope.project_id, "plan_id": head[1], "task_id": head[2]}
+        trace = tracing.resumed(assignment.trace_id)
         try:
-            outcome = await self._outcome(assignment, head)
+            with logs.bind(**ids, trace_id=trace.trace_id), tracing.within(trace), tracing.span(f"task {task.skill}"):
+                outcome = await self._outcome(assignment, head)
+                if isinstance(outcome, Failed):
+                    _log.info("attempt %d failed", outcome.attempt, extra={"reason": outcome.reason})
         finally:
             del self._under_way[(assignment.key, task.task_id, assignment.attempt)]
             self.release(1)
@@ -180,7 +186,7 @@ class Attempts:
             return Failed(*head, error.reason, error.message, error.reason not in _FINAL)
         except Exception as error:  # noqa: BLE001 - a skill's fault is an outcome
             # The text stays in the log: it may hold anything.
-            _log.exception("attempt failed", extra={"plan_id": assignment.plan_id, "task_id": assignment.task.task_id})
+            _log.exception("the skill raised")
             return Failed(*head, "INTERNAL_ERROR", f"the skill failed ({type(error).__name__})", True)
         if isinstance(result, Mapping):
             return Succeeded(*head, result)

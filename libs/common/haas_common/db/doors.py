@@ -17,7 +17,7 @@ import psycopg_pool
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
-from haas_common import deadlines, errors, sockets
+from haas_common import deadlines, errors, sockets, tracing
 from haas_common.config import Config
 from haas_common.db import lint
 from haas_common.db.queries import Query
@@ -58,12 +58,12 @@ class Tx:
 
     async def all(self, query: Query, **params: Any) -> list[dict[str, Any]]:
         """Runs a query, returns its rows."""
-        cursor = await self._connection.execute(query.sql.encode(), params)
+        cursor = await self._execute(query, params)
         return await cursor.fetchall()
 
     async def maybe(self, query: Query, **params: Any) -> dict[str, Any] | None:
         """Runs a query, returns its first row or None."""
-        cursor = await self._connection.execute(query.sql.encode(), params)
+        cursor = await self._execute(query, params)
         return await cursor.fetchone()
 
     async def one(self, query: Query, **params: Any) -> dict[str, Any]:
@@ -75,8 +75,15 @@ class Tx:
 
     async def run(self, query: Query, **params: Any) -> int:
         """Runs a query, returns how many rows it touched."""
-        cursor = await self._connection.execute(query.sql.encode(), params)
+        cursor = await self._execute(query, params)
         return cursor.rowcount
+
+    async def _execute(self, query: Query, params: dict[str, Any]) -> psycopg.AsyncCursor[dict[str, Any]]:
+        """Sends a query; its span names it and says nothing of what it says."""
+        if not tracing.active():
+            return await self._connection.execute(query.sql.encode(), params)
+        with tracing.span(f"sql {query.name}"):
+            return await self._connection.execute(query.sql.encode(), params)
 
 
 class Database:
