@@ -9,7 +9,7 @@ import pytest
 
 from haas.orchestrator.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 from haas_cli import remote
-from haas_cli.seed import Example, seed
+from haas_cli.seed import Example
 from tests.support.apps import EXAMPLES
 from tests.support.cli import Cli
 
@@ -26,8 +26,8 @@ def test_a_token_key_rotates_without_a_failed_request(fleet: Cli, issuer: str) -
     request = orchestrator_pb2.DetectIntentRequest(**example.scope, text="¿Qué preguntan más los clientes?")
     done, failures, answered = threading.Event(), [], []
 
+    fleet.json("demo", "--app", "nwc")
     with remote.channel(remote.local_address(home)) as opened:
-        seed(home, opened, example)
         issue = {"tenant": example.tenant_id, "project": example.project_id, "subject": "ana", "role": "member"}
         before = remote.issue_token(home, **issue).token
         stub = orchestrator_pb2_grpc.OrchestratorStub(opened)

@@ -273,6 +273,16 @@ async def test_a_stream_tells_that_its_time_is_over(world):
     assert json.loads(told["data"])["details"][0]["reason"] == "DEADLINE_PASSED"
 
 
+async def test_an_open_stream_is_told_that_the_service_ends(world):
+    calls = [world.events_sse(), world.inbox_sse(world.token())]
+    for call in calls:
+        await call.read()  # it is followed now
+    await world.heads.farewell()
+    for call in calls:
+        last = (await frames(call, "error"))[-1]
+        assert json.loads(last["data"])["details"][0]["reason"] == "SERVICE_UNAVAILABLE"
+
+
 async def test_silence_is_filled_with_comments(world):
     call = world.events_sse()
     await call.read()

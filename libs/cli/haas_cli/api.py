@@ -39,13 +39,16 @@ def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def client(scope: tuple[str, str], role: str = "member", agents: Sequence[str] = ()) -> Iterator["HaasClient"]:
+def client(
+    scope: tuple[str, str], role: str = "member", agents: Sequence[str] = (), *, here: bool = False
+) -> Iterator["HaasClient"]:
     """Yields a client of a tenant's project, with the token of HAAS_TOKEN or, on the fleet's machine, one of its own.
 
     Args:
         scope: the tenant and the project.
         role: of a token of its own.
         agents: whose notifications a token of its own receives.
+        here: the fleet of this machine and a token of its own, whatever the environment names.
 
     Raises:
         CliError: the call failed; the class fits the status, the reason is the contract's.
@@ -54,8 +57,8 @@ def client(scope: tuple[str, str], role: str = "member", agents: Sequence[str] =
     from haas_client import HaasClient, HaasError
 
     home = Home.from_env()
-    target = remote.address(home)
-    token = os.environ.get("HAAS_TOKEN", "").strip()
+    target = remote.local_address(home) if here else remote.address(home)
+    token = "" if here else os.environ.get("HAAS_TOKEN", "").strip()
     if not token:
         tenant, project = scope
         token = remote.issue_token(

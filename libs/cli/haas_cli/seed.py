@@ -4,16 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import yaml
 
-from haas.gateway.v1 import tenancy_pb2, tenancy_pb2_grpc
-from haas_cli import remote
 from haas_cli.errors import UsageError
-from haas_cli.fleet.home import Home
-from haas_common.errors import from_rpc
-
-SUBJECT = "demo@cli"
+from haas_client import HaasClient, OperatorClient, errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +50,18 @@ class Example:
         return {"tenant_id": self.tenant_id, "project_id": self.project_id}
 
 
-def seed(home: Home, opened: grpc.Channel, example: Example) -> None:
-    """Creates what is missing, publishes what has changed.
-
-    Raises:
-        CliError: the fleet refused.
-    """
-    tenancy = tenancy_pb2_grpc.TenancyStub(opened)
-    operator = remote.authorization(remote.operator_token(home))
-    tenant = tenancy_pb2.CreateTenantRequest(**example.scope, display_name=example.display_name)
-    project = tenancy_pb2.CreateProjectRequest(**example.scope, display_name=example.display_name)
-    for method, request in ((tenancy.CreateTenant, tenant), (tenancy.CreateProject, project)):
+def register(operator: OperatorClient, example: Example) -> None:
+    """Creates the tenant and the project where they are missing. Raises HaasError."""
+    for create in (operator.create_tenant, operator.create_project):
         try:
-            method(request, timeout=remote.CALL_S, metadata=operator)
-        except grpc.RpcError as error:
-            if from_rpc(error).reason != "RESOURCE_EXISTS":
-                raise
-    whose = {"tenant": example.tenant_id, "project": example.project_id}
-    metadata = remote.authorization(remote.issue_token(home, **whose, subject=SUBJECT, role="admin").token)
+            create(example.tenant_id, example.project_id, example.display_name)
+        except errors.ResourceExists:
+            continue
+
+
+def publish(admin: HaasClient, example: Example) -> None:
+    """Publishes the profile and the documents; what is there already stays as it is. Raises HaasError."""
     profile = (example.folder / "profile.yaml").read_text(encoding="utf-8")
-    tenancy.PutProfile(
-        tenancy_pb2.PutProfileRequest(**example.scope, profile_id=yaml.safe_load(profile)["profile_id"], yaml=profile),
-        timeout=remote.CALL_S, metadata=metadata,
-    )  # fmt: skip
+    admin.put_profile(yaml.safe_load(profile)["profile_id"], profile)
     for document in example.documents:
-        text = document.read_text(encoding="utf-8")
-        request = tenancy_pb2.PutDocumentRequest(**example.scope, name=document.name, text=text)
-        tenancy.PutDocument(request, timeout=remote.CALL_S, metadata=metadata)
+        admin.put_document(document.name, document.read_text(encoding="utf-8"))

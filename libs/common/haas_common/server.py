@@ -174,11 +174,15 @@ async def serve(
     services: Sequence[ServiceDescriptor],
     *,
     on_start: Hook | None = None,
+    on_stopping: Hook | None = None,
     on_stop: Hook | None = None,
     reflected: Sequence[str] = (),
     limits: Limits | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then stops cleanly; see `started`. `on_stop` runs last, also after a failure."""
+    """Serves until SIGTERM or SIGINT, then stops cleanly; see `started`.
+
+    `on_stopping` runs first (streams say farewell), `on_stop` last, also after a failure.
+    """
     try:
         async with _stop_signals() as stop:
             running = await started(
@@ -188,6 +192,8 @@ async def serve(
             announce_ready()
             await stop.wait()
             LOG.info("%s stops", config.service)
+            if on_stopping is not None:
+                await on_stopping()
             await running.stop(LINGER_S[config.env])
     finally:
         if on_stop is not None:

@@ -54,6 +54,8 @@ class Heads:
         self._task: asyncio.Task[None] | None = None
         #: How many heads were read.
         self.looks = 0
+        #: Whether the process is about to end, so that streams say farewell.
+        self.ending = False
 
     async def start(self) -> None:
         """Starts to watch in the background."""
@@ -64,6 +66,12 @@ class Heads:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def farewell(self) -> None:
+        """Wakes every follower, to end its stream while its client can still be told."""
+        self.ending = True
+        for follower in [f for followers in self._followers.values() for f in followers]:
+            follower.tell()
 
     @contextlib.contextmanager
     def follow(self, scope: Scope) -> Iterator[News]:

@@ -83,6 +83,7 @@ class Operations:
         """
         with self._heads.follow(scope) as news:
             while True:
+                self._check_staying()
                 news.clear()
                 state, events, more = await self._read(scope, plan_id, after)
                 for event in events:
@@ -98,6 +99,11 @@ class Operations:
                     return
                 if not events and not await news.wait(_patience_s(silence_s)):
                     yield Silence()
+
+    def _check_staying(self) -> None:
+        if self._heads.ending:
+            sentence = "The notifier ends or restarts; come back with the last id."
+            raise errors.ServiceUnavailable(sentence, service="notifier")
 
     async def _read(self, scope: Scope, plan_id: str, after: int) -> tuple[str, list[StoredEvent], bool]:
         """A page, and where the plan stood before it was read: what belongs to an ended plan is then in the pages."""
@@ -124,6 +130,7 @@ class Operations:
         """
         with self._heads.follow(scope) as news:
             while True:
+                self._check_staying()
                 news.clear()
                 async with self._database.tenant_tx(scope) as tx:
                     upto, envelopes = await store.sent_page(tx, scope, receivers, after, STREAM_EVENTS_MAX)

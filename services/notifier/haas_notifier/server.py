@@ -18,9 +18,7 @@ SERVICE = notifier_pb2.DESCRIPTOR.services_by_name["Notifier"]
 
 async def main(config: Config) -> None:
     """Serves until it is told to stop. Raises ConfigInvalid, DatabaseUnavailable."""
-    database = await Database.open(
-        config.secret_text("database.url"), bytes.fromhex(config.secret_text("context.key")), "haas-notifier"
-    )
+    database = await Database.of(config)
     doorbell = Doorbell(database)
     heads = Heads(database, doorbell)
 
@@ -43,4 +41,4 @@ async def main(config: Config) -> None:
         await doorbell.stop()
         await database.close()
 
-    await serve(config, add, [SERVICE], on_start=start, on_stop=stop)
+    await serve(config, add, [SERVICE], on_start=start, on_stopping=heads.farewell, on_stop=stop)

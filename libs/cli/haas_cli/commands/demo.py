@@ -1,7 +1,9 @@
 """`haas demo`: the main job on real input, from an objective in plain words to verified artifacts."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +13,8 @@ from haas_cli.fleet.home import Home
 
 if TYPE_CHECKING:
     from haas.notifier.v1.notifier_pb2 import Event
-    from haas_cli.job import Outcome
     from haas_cli.seed import Example
+    from haas_client import HaasClient
 
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 _TOLD = {
@@ -23,18 +25,21 @@ _TOLD = {
 
 @click.command()
 @click.option("--app", default="medluxe", show_default=True, help="The example whose job runs (a folder of examples/).")
-@click.option("--data", type=click.Path(path_type=Path), help="Your own table (CSV or JSON) instead of the example's.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Your own table (CSV or JSON) instead of the example's.",
+)
 @click.option("--objective", help="Your own objective, in Spanish or English.")
 @click.option("--lenient", is_flag=True, help="Count broken rows of the table and go on without them.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the artifacts into this folder as well.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Write the artifacts into this folder as well."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(
-    app: str, data: Path | None, objective: str | None, lenient: bool, out: Path | None, as_json: bool
-) -> int:
+def command(app: str, data: Path | None, objective: str | None, lenient: bool, out: Path | None, as_json: bool) -> int:
     """Start the fleet if need be, set up the example apps, run one app's job and verify its artifacts."""
-    from haas_cli import remote
-    from haas_cli.job import Job
-    from haas_cli.seed import SUBJECT, Example, seed
+    from haas_cli import api
+    from haas_cli.seed import Example, publish, register
 
     home = Home.from_env()
     examples = {path.parent.name: Example.read(path.parent) for path in sorted(EXAMPLES.glob("*/tenant.yaml"))}
@@ -42,23 +47,22 @@ def command(
         raise UsageError(f"There is no example named {app}; there are {', '.join(examples)}.")
     say = _say_nothing if as_json else click.echo
     _ensure_running(home, say)
-    with remote.channel(remote.local_address(home)) as opened:
+    with api.operator() as operator:
         for example in examples.values():
-            seed(home, opened, example)
-        say(f"apps: {', '.join(f'{e.tenant_id}/{e.project_id}' for e in examples.values())}")
-        chosen = examples[app]
-        token = remote.issue_token(
-            home, tenant=chosen.tenant_id, project=chosen.project_id, subject=SUBJECT, role="member"
-        )
-        job = Job(opened, chosen.scope, remote.authorization(token.token))
+            register(operator, example)
+    for example in examples.values():
+        with api.client((example.tenant_id, example.project_id), "admin", here=True) as admin:
+            publish(admin, example)
+    say(f"apps: {', '.join(f'{e.tenant_id}/{e.project_id}' for e in examples.values())}")
+    chosen = examples[app]
+    with api.client((chosen.tenant_id, chosen.project_id), here=True) as client:
         inputs = {}
         for name, path in _inputs(chosen, data).items():
-            kept = job.upload(path, lenient=lenient)
+            kept = client.upload_input(path, lenient=lenient)
             inputs[name] = kept.ref
             say(f"input {name}: {path.name}, {kept.rows} rows, {len(kept.columns)} columns, {kept.ref[:19]}…")
-        asked = objective or chosen.objective
-        say(f"objective: {asked}\n")
-        outcome = job.run(asked, inputs, lambda event: _tell(event, say))
+        say(f"objective: {objective or chosen.objective}\n")
+        outcome = _run(client, objective or chosen.objective, inputs, say)
     if out is not None:
         _write(out, outcome)
     if as_json:
@@ -68,6 +72,55 @@ def command(
     if outcome.state != "completed":
         return int(Exit.FAILED)
     return int(Exit.OK if outcome.verified else Exit.UNVERIFIED)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of the job."""
+
+    plan_id: str
+    intent: str
+    state: str
+    failure: str
+    seconds: float
+    events: int
+    artifacts: list[dict[str, Any]]
+
+    @property
+    def verified(self) -> bool:
+        """Whether every artifact's chain holds."""
+        return bool(self.artifacts) and all(a["valid"] for a in self.artifacts)
+
+
+def _run(client: "HaasClient", objective: str, inputs: dict[str, str], say: Any) -> Outcome:
+    """Creates and runs the plan, tells its events, has every artifact's chain recomputed."""
+    from haas_cli.api import as_dict, plain
+
+    began = monotonic()
+    made = client.create_plan(objective, inputs)
+    client.run_plan(made.plan_id)
+    events = 0
+    for event in client.watch(made.plan_id):
+        events += 1
+        _tell(event, say)
+    status = client.plan_status(made.plan_id)
+    artifacts = [_verified(client, artifact_id) for artifact_id in status.artifact_ids]
+    state = plain(as_dict(status)["state"]).lower()
+    return Outcome(made.plan_id, made.intent, state, status.failure, monotonic() - began, events, artifacts)
+
+
+def _verified(client: "HaasClient", artifact_id: str) -> dict[str, Any]:
+    found, verdict = client.get_artifact(artifact_id), client.verify_artifact(artifact_id)
+    return {
+        "artifact_id": artifact_id,
+        "path": found.artifact.path,
+        "type": found.artifact.type,
+        "task_id": found.artifact.task_id,
+        "hash_curr": found.artifact.hash_curr,
+        "valid": verdict.valid,
+        "problem": verdict.problem,
+        "content": found.content,
+    }
 
 
 def _say_nothing(text: str) -> None:
@@ -103,14 +156,14 @@ def _tell(event: "Event", say: Any) -> None:
         say(f"  {event.seq:>5}  {event.type:<18} {event.task_id:<7} {event.actor}")
 
 
-def _write(folder: Path, outcome: "Outcome") -> None:
+def _write(folder: Path, outcome: Outcome) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for artifact in outcome.artifacts:
         prefix = f"{artifact['task_id']}-" if artifact["task_id"].count(".") else ""
         (folder / f"{prefix}{artifact['path']}").write_text(artifact["content"], encoding="utf-8")
 
 
-def _document(example: "Example", outcome: "Outcome") -> dict[str, Any]:
+def _document(example: "Example", outcome: Outcome) -> dict[str, Any]:
     return {
         **example.scope,
         "plan_id": outcome.plan_id,
@@ -124,7 +177,7 @@ def _document(example: "Example", outcome: "Outcome") -> dict[str, Any]:
     }
 
 
-def _summary(home: Home, example: "Example", outcome: "Outcome") -> None:
+def _summary(home: Home, example: "Example", outcome: Outcome) -> None:
     click.echo(f"\nplan {outcome.plan_id}: {outcome.state} in {outcome.seconds:.2f} s, {outcome.events} events")
     if outcome.failure:
         click.echo(f"  {outcome.failure}", err=True)
