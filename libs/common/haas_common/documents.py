@@ -19,6 +19,8 @@ _STOP_WORDS = (
     "that the their them then there these they this those to too up us was we were what when where which who will "
     "with would you your want need please make"
 )
+#: Only these can be accents: most letters need no look-up of their own.
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 PASSAGE_CHARS_MAX = 600
 
@@ -55,8 +57,14 @@ class Passage:
 
 def fold(text: str) -> str:
     """Lower case without accents; ñ becomes n."""
-    decomposed = unicodedata.normalize("NFD", text.lower())
-    return "".join(c for c in decomposed if not unicodedata.combining(c))
+    lowered = text.lower()
+    if lowered.isascii():
+        return lowered
+    return _FOREIGN.sub(_bare, unicodedata.normalize("NFD", lowered))
+
+
+def _bare(match: re.Match[str]) -> str:
+    return "".join(c for c in match[0] if not unicodedata.combining(c))
 
 
 def words(text: str) -> list[str]:
