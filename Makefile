@@ -40,6 +40,8 @@ bench: ## Measure the figures of the README
 gen: ## Generate the code that proto/ describes
 	$(bootstrap) dev
 	@$(RUN) scripts/generate.py
+	@$(RUN) scripts/openapi.py
+	@$(RUN) scripts/docs.py
 
 lint: ## Check style
 	$(bootstrap) dev

@@ -1,5 +1,6 @@
 """Intents become briefs and plans; plans are run and read (plan §1, §5)."""
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from haas_orchestrator.intents import Detected, detect
 BRIEF_SIGNER = "prompt_engineer"
 _CREATE = "CreatePlan"
 _PLANNER_S = 15.0
+_AUDIT_BYTES_MAX = 16 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,8 +130,9 @@ class Operations:
         facts = _facts(wanted, given, plan_id, request_id, profile, detected, brief)
         graph = (await self._compile(call, facts, validate_only=True)).graph
         facts["graph"] = graph.SerializeToString(deterministic=True).hex()
+        audit = await self._kept_audit(scope, brief)
         async with self._database.tenant_tx(scope) as tx:
-            await append(tx, _events(call, facts, detected, brief))
+            await append(tx, _events(call, facts, detected, audit))
             placing = Placing(
                 facts["brief_artifact_id"],
                 BRIEF_SIGNER,
@@ -141,6 +144,13 @@ class Operations:
             await store.keep_request(tx, scope, _CREATE, request_id, mark, facts)
         self._doorbell.ring("events")
         return facts
+
+    async def _kept_audit(self, scope: Scope, brief: Brief) -> Mapping[str, Any]:
+        """The reasoning behind a brief, for its event; a long one lies in the blob store (design 7)."""
+        text = json.dumps(brief.audit, ensure_ascii=False, default=str)
+        if len(text.encode()) <= _AUDIT_BYTES_MAX:
+            return {"audit": json.loads(text)}
+        return {"audit_ref": await asyncio.to_thread(self._artifacts.blobs.put, scope, text.encode())}
 
     async def _check_uploads(self, tx: Tx, scope: Scope, given: list[Given]) -> None:
         refs = [g.ref for g in given if g.uploaded]
@@ -223,7 +233,9 @@ def _facts(
     }
 
 
-def _events(call: Call, facts: Mapping[str, Any], detected: Detected, brief: Brief) -> list[NewEvent]:
+def _events(
+    call: Call, facts: Mapping[str, Any], detected: Detected, audit: Mapping[str, Any]
+) -> list[NewEvent]:
     """The intent, and the brief with the reasoning that led to it (kept for the audit, not in the artifact)."""
     common = {
         "scope": call.scope,
@@ -239,7 +251,6 @@ def _events(call: Call, facts: Mapping[str, Any], detected: Detected, brief: Bri
         "language": detected.language,
         "engine": detected.engine,
     }
-    audit = json.loads(json.dumps(brief.audit, ensure_ascii=False, default=str))
     return [
         NewEvent(
             stream=f"intent/{facts['plan_id']}", type="IntentDetected", payload=intent, actor=subject_of(call), **common
@@ -247,7 +258,7 @@ def _events(call: Call, facts: Mapping[str, Any], detected: Detected, brief: Bri
         NewEvent(
             stream=f"brief/{facts['plan_id']}",
             type="BriefCreated",
-            payload={"artifact_id": facts["brief_artifact_id"], "goals": facts["goals"], "audit": audit},
+            payload={"artifact_id": facts["brief_artifact_id"], "goals": facts["goals"], **audit},
             actor=BRIEF_SIGNER,
             **common,
         ),

@@ -53,14 +53,14 @@ class DescriptionServicer:
     """
 
     def GetOpenApi(self, request, context):
-        """The OpenAPI 3.1 document, generated from the contracts.
+        """The OpenAPI 3.1 document, generated from the contracts. Fails with no reason of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDocs(self, request, context):
-        """A page that shows it, without anything from outside.
+        """A page that shows it, without anything from outside. Fails with no reason of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

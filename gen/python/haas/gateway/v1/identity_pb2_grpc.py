@@ -74,7 +74,7 @@ class IdentityServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJwks(self, request, context):
-        """The public keys that verify tokens, as a JSON Web Key Set (RFC 7517).
+        """The public keys that verify tokens, as a JSON Web Key Set (RFC 7517). Fails with no reason of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

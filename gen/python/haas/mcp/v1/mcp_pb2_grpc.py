@@ -52,7 +52,7 @@ class ToolsServicer:
     """
 
     def ListTools(self, request, context):
-        """Lists the tools that the project's profile allows.
+        """Lists the tools that the project's profile allows. Fails with PROFILE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,13 +84,14 @@ class NotifierServicer:
     def StreamEventsSse(self, request, context):
         """The same as server-sent events (`id:` is the seq; send `Last-Event-ID` to go on). Ends with `event: end` when a
         plan's last event was sent, with `event: error` when something broke; a comment every 15 s keeps it alive.
+        Fails with CURSOR_OUT_OF_RANGE, RESOURCE_NOT_FOUND (plan), FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListNotifications(self, request, context):
-        """Lists the envelopes that were sent to the caller's agents, newest first.
+        """Lists the envelopes that were sent to the caller's agents, newest first. Fails with SCOPE_MISSING, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,6 +99,7 @@ class NotifierServicer:
 
     def StreamNotificationsSse(self, request, context):
         """Follows the envelopes to the caller's agents as server-sent events, `id:` being the envelope's seq.
+        Fails with CURSOR_OUT_OF_RANGE, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,7 @@ class ArtifactsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListArtifacts(self, request, context):
-        """Lists the project's artifacts by id, newest version of each.
+        """Lists the project's artifacts by id, newest version of each. Fails with FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

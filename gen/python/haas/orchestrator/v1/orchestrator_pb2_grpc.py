@@ -129,14 +129,14 @@ class OrchestratorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPlans(self, request, context):
-        """Lists the project's plans, newest first.
+        """Lists the project's plans, newest first. Fails with FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists a plan's tasks by id. Fails with RESOURCE_NOT_FOUND.
+        """Lists a plan's tasks by id. Fails with RESOURCE_NOT_FOUND, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
