@@ -22,6 +22,7 @@ from haas_common import access, calls, deadlines, errors, logs, tracing
 from haas_common.auth import AUDIENCE_API, EVERY_TENANT, ID_PATTERN, Claims, Verifier
 from haas_common.clock import monotonic_s
 from haas_common.db import Scope
+from haas_common.strings import holds_nul
 
 LOG = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _LOGGED_FIELDS = ("plan_id", "task_id")
 
 @dataclass(frozen=True, slots=True)
 class _Undecodable:
-    """Stands for a request whose bytes are no message: bad UTF-8, too deep a nesting."""
+    """Stands for a request whose bytes are no message of ours: bad UTF-8, a NUL in a text, too deep a nesting."""
 
     error: str
 
@@ -227,7 +228,7 @@ class Door(grpc.aio.ServerInterceptor):
             HaasError: the request breaks a rule.
         """
         if isinstance(request, _Undecodable):
-            sentence = "The request cannot be decoded: text that is no UTF-8, or a value nested too deeply."
+            sentence = "The request cannot be read: text that is no UTF-8 or holds a NUL, or a value nested too deeply."
             raise errors.FieldInvalid(sentence, field="", rule="decodable")
         rule = self._rules.get(method)
         if rule is None:  # reflection
@@ -285,9 +286,13 @@ class _Entry:
 
         def deserialize(data: bytes) -> Any:
             try:
-                return decode(data) if decode else data
+                request = decode(data) if decode else data
             except (DecodeError, ValueError, RecursionError) as error:
                 return _Undecodable(str(error))
+            # Few requests have a zero byte at all (numbers may), so that few are walked.
+            if b"\0" in data and isinstance(request, Message) and holds_nul(request):
+                return _Undecodable("a NUL")
+            return request
 
         kinds: dict[tuple[bool, bool], tuple[Any, Any]] = {
             (False, False): (grpc.unary_unary_rpc_method_handler, self._unary_unary),

@@ -50,6 +50,11 @@ METADATA_CHARS_MAX = 500
 BY_REASON: dict[str, "type[HaasError]"] = {}
 
 
+def _kept(text: str, chars_max: int) -> str:
+    """The text as the history can keep it: it may quote a tenant's data, and a NUL in it would stop the event."""
+    return text.replace("\0", "\ufffd")[:chars_max]
+
+
 class HaasError(Exception):
     """An error that a caller may see: it has a reason, a sentence and metadata.
 
@@ -71,8 +76,8 @@ class HaasError(Exception):
 
     def __init__(self, message: str | None = None, **metadata: object) -> None:
         """Keeps the sentence and the metadata (values as strings; None is left out)."""
-        self.message = (message or (type(self).__doc__ or "")).strip()[:MESSAGE_CHARS_MAX]
-        self.metadata = {k: str(v)[:METADATA_CHARS_MAX] for k, v in metadata.items() if v is not None}
+        self.message = _kept((message or (type(self).__doc__ or "")).strip(), MESSAGE_CHARS_MAX)
+        self.metadata = {k: _kept(str(v), METADATA_CHARS_MAX) for k, v in metadata.items() if v is not None}
         super().__init__(self.message)
 
     def to_status(self) -> status_pb2.Status:

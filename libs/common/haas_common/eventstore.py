@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
+from haas_common.strings import nul_in
 
 SQL = load_queries("haas_common")
 PAYLOAD_BYTES_MAX = 32 * 1024
@@ -50,8 +51,10 @@ class Recorded:
 
 
 def payload_text(payload: Mapping[str, Any]) -> str:
-    """Returns the bytes that are kept and hashed. Raises ValueError for more than 32 KiB."""
+    """Returns the bytes that are kept and hashed. Raises ValueError for more than 32 KiB, or a text with a NUL."""
     text = _encode(payload)
+    if "\\u0000" in text and nul_in(payload):
+        raise ValueError("an event's payload holds no NUL: PostgreSQL cannot read one")
     # A character has at most four bytes, so that most texts need no count.
     if len(text) * 4 > PAYLOAD_BYTES_MAX and len(text.encode()) > PAYLOAD_BYTES_MAX:
         raise ValueError(f"an event's payload has at most {PAYLOAD_BYTES_MAX} bytes; put it into the blob store")

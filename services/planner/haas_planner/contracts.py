@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from haas_common.errors import GraphCycle, GraphDangling, GraphInvalid, ToolNotAllowed, ToolUnknown
 from haas_common.profiles import Profile
+from haas_common.strings import NUL, nul_in
 from haas_planner.graph import Graph, Input, Slot, Task
 from haas_planner.skills.spec import SkillSpec, is_many, is_optional, matches
 
@@ -118,13 +119,13 @@ def _check_sizes(graph: Graph) -> None:
 def _check_task(task: Task) -> None:
     rules = (
         ("kind", task.kind in KINDS, "must be specialist, tool or leader"),
-        ("title", len(task.title) <= 300, "must not be longer than 300 characters"),
+        ("title", len(task.title) <= 300 and NUL not in task.title, "must have at most 300 characters and no NUL"),
         ("owner_agent_id", len(task.owner_agent_id) <= 100, "must not be longer than 100 characters"),
         ("reads", len(task.reads) <= READS_MAX, f"must not be more than {READS_MAX}"),
         ("writes", 1 <= len(task.writes) <= WRITES_MAX, f"must be 1 to {WRITES_MAX}"),
         ("attempts_max", 1 <= task.attempts_max <= ATTEMPTS_MAX, f"must be 1 to {ATTEMPTS_MAX}"),
         ("attempt_limit_s", 1 <= task.attempt_limit_s <= ATTEMPT_LIMIT_S_MAX, f"must be 1 to {ATTEMPT_LIMIT_S_MAX}"),
-        ("params", _params_fit(task.params), "must be a JSON object of 16 KiB and 16 levels at most"),
+        ("params", _params_fit(task.params), "must be a JSON object of 16 KiB and 16 levels at most, without NUL"),
         ("writes", not any(s.from_task for s in task.writes), "must not name a writer: the task itself is"),
     )
     for field, holds, rule in rules:
@@ -139,7 +140,7 @@ def _check_task(task: Task) -> None:
 
 
 def _params_fit(params: object) -> bool:
-    if not isinstance(params, dict) or _depth(params) > PARAMS_DEPTH_MAX:
+    if not isinstance(params, dict) or _depth(params) > PARAMS_DEPTH_MAX or nul_in(params):
         return False
     try:
         return len(json.dumps(params, ensure_ascii=False, allow_nan=False).encode()) <= PARAMS_BYTES_MAX
