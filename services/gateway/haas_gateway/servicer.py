@@ -8,8 +8,9 @@ from google.api import httpbody_pb2
 from google.protobuf import timestamp_pb2
 
 from haas.gateway.v1 import description_pb2_grpc, identity_pb2, identity_pb2_grpc, tenancy_pb2, tenancy_pb2_grpc
+from haas_common.auth import ID_PATTERN
 from haas_common.calls import current_call
-from haas_common.errors import TokenMissing
+from haas_common.errors import FieldInvalid, TokenMissing
 from haas_gateway import domain
 from haas_gateway.docs import Page
 from haas_gateway.operations import Operations
@@ -25,6 +26,13 @@ def _time(when: datetime.datetime | float) -> timestamp_pb2.Timestamp:
     else:
         made.FromMilliseconds(int(when * 1000))
     return made
+
+
+def _after(token: str) -> str:
+    """The id that the page before ended with. Raises FieldInvalid."""
+    if token and not ID_PATTERN.fullmatch(token):
+        raise FieldInvalid("page_token: a token that a page before gave.", field="page_token", rule="token")
+    return token
 
 
 def _tenant(tenant: domain.Tenant) -> tenancy_pb2.Tenant:
@@ -96,7 +104,7 @@ class TenancyServicer(tenancy_pb2_grpc.TenancyServicer):
     async def ListTenants(self, request: Any, context: Any) -> tenancy_pb2.ListTenantsResponse:
         """Lists tenants."""
         size = request.page_size or domain.PAGE_DEFAULT
-        found = await self._operations.list_tenants(request.page_token, size)
+        found = await self._operations.list_tenants(_after(request.page_token), size)
         token = found[size - 1].tenant_id if len(found) > size else ""
         return tenancy_pb2.ListTenantsResponse(tenants=map(_tenant, found[:size]), next_page_token=token)
 
@@ -108,7 +116,7 @@ class TenancyServicer(tenancy_pb2_grpc.TenancyServicer):
     async def ListProjects(self, request: Any, context: Any) -> tenancy_pb2.ListProjectsResponse:
         """Lists a tenant's projects."""
         size = request.page_size or domain.PAGE_DEFAULT
-        found = await self._operations.list_projects(request.tenant_id, request.page_token, size)
+        found = await self._operations.list_projects(request.tenant_id, _after(request.page_token), size)
         token = found[size - 1].project_id if len(found) > size else ""
         return tenancy_pb2.ListProjectsResponse(projects=map(_project, found[:size]), next_page_token=token)
 

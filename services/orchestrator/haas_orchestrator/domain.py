@@ -98,3 +98,10 @@ def read_task_cursor(token: str) -> list[int]:
     if not re.fullmatch(r"T-[0-9]{1,5}([.][0-9]{1,5}){0,7}", token):
         raise Malformed("page_token", "a token that a page before gave")
     return [int(part) for part in token.removeprefix("T-").split(".")]
+
+
+def read_artifact_cursor(token: str) -> str:
+    """Returns the id of the artifact that a page ended with. Raises Malformed."""
+    if token and not re.fullmatch(r"artf-[a-z0-9_-]{1,123}", token):
+        raise Malformed("page_token", "a token that a page before gave")
+    return token

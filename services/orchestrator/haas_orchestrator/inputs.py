@@ -57,7 +57,7 @@ def check(name: str, data: bytes, *, lenient: bool) -> tables.TableFacts | None:
     if facts.broken_rows and not lenient:
         rows = ", ".join(map(str, facts.broken_row_numbers))
         raise errors.TableRowsBroken(
-            f"{facts.broken_rows} rows are broken (row {rows}, header not counted); mend them or upload with lenient.",
+            f"{facts.broken_rows} rows are broken (row {rows}; the header is row 1); mend them or upload with lenient.",
             rows=rows,
             broken_rows=facts.broken_rows,
         )

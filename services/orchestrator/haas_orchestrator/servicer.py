@@ -138,8 +138,12 @@ class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
     async def ListArtifacts(self, request: Any, context: Any) -> artifacts_pb2.ListArtifactsResponse:
         """Lists artifacts by id."""
         scope, size = current_call().scope, request.page_size or PAGE
+        try:
+            after = domain.read_artifact_cursor(request.page_token)
+        except domain.Malformed as error:
+            raise malformed(error) from None
         async with self._database.tenant_tx(scope) as tx:
-            found = await store.list_artifacts(tx, scope, request.plan_id, request.page_token, size + 1)
+            found = await store.list_artifacts(tx, scope, request.plan_id, after, size + 1)
         token = found[size - 1].artifact_id if len(found) > size else ""
         page = map(messages.artifact, found[:size])
         return artifacts_pb2.ListArtifactsResponse(artifacts=page, next_page_token=token)
