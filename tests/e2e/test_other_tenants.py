@@ -1,0 +1,258 @@
+"""Another tenant's ids in every id field of every public method: the same answer as for what does not exist.
+
+The calls are generated from the contracts; a method or an id field that this file does not know fails the run.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.message import Message
+
+from haas.gateway.v1 import description_pb2, identity_pb2, tenancy_pb2  # noqa: F401 - their descriptors are looked up
+from haas.mcp.v1 import mcp_pb2  # noqa: F401
+from haas.notifier.v1 import notifier_pb2  # noqa: F401
+from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2  # noqa: F401
+from haas_common.errors import from_rpc
+from haas_gateway.edge.contract import Method, descriptor_path, methods
+from tests.support.apps import CALL_S, App, Done, Edge
+from tests.support.cli import Cli
+
+PUBLIC = [m for m in methods(descriptor_path().read_bytes()) if m.caller == "tenant"]
+#: The least that makes a request whole, beside tenant and project; ids are of things of the caller's own.
+WHOLE: dict[str, dict[str, Any]] = {
+    "RenewToken": {},
+    "PutProfile": {"profile_id": "mine_v1", "yaml": "profile_id: mine_v1\nlanguage: es\n"},
+    "GetProfile": {"profile_id": "medluxe_v1"},
+    "ListProfiles": {},
+    "PutDocument": {"name": "own.md", "text": "Texto propio."},
+    "ListTools": {},
+    "InvokeTool": {"tool": "artifact.read", "arguments": {"artifact_id": "MINE"}},
+    "ListEvents": {},
+    "StreamEvents": {},
+    "StreamEventsSse": {},
+    "ListNotifications": {},
+    "StreamNotificationsSse": {},
+    "GetArtifact": {"artifact_id": "MINE"},
+    "ListArtifacts": {},
+    "VerifyArtifact": {"artifact_id": "MINE"},
+    "UploadInput": {"name": "a.csv"},
+    "DetectIntent": {"text": "Describe nuestro público objetivo"},
+    "CreatePlan": {"objective": "Describe nuestro público objetivo"},
+    "RunPlan": {"plan_id": "MINE"},
+    "CancelPlan": {"plan_id": "MINE"},
+    "GetPlanStatus": {"plan_id": "MINE"},
+    "GetPlan": {"plan_id": "MINE"},
+    "ListPlans": {},
+    "ListTasks": {"plan_id": "MINE"},
+}
+#: Things that name no thing of a tenant by an id: an idempotency key is the caller's own, see the last test.
+NO_IDS = {"request_id"}
+
+
+@dataclass(frozen=True)
+class World:
+    """Two tenants of the same shape: the caller's, and another one with a finished job."""
+
+    mine: App
+    theirs: App
+    done: Done
+    secret: str
+    scratch: App
+
+    def caller(self, method: Method) -> App:
+        """A tool's caller may say which plan it is for; that stands in its own history, which others here read."""
+        return self.scratch if method.name == "InvokeTool" else self.mine
+
+    def other(self, name: str) -> tuple[str, str]:
+        """Returns an id of theirs, and one of the same form that nobody has."""
+        brief = str(self.done.created["brief_artifact_id"])
+        return {
+            "tenant_id": (self.theirs.tenant, "t-nobody"),
+            "project_id": (self.theirs.project, "p-nobody"),
+            "plan_id": (self.done.plan_id, "pl-aaaaaaaaaaaaaaaaaaaaaaaa"),
+            "artifact_id": (brief, "artf-aaaaaaaaaaaaaaaaaaaaaaaa-brief"),
+            "profile_id": ("theirs_v1", "nobody_v1"),
+            "task_id": ("T-1", "T-999"),
+            "receiver_id": ("leader.paid_media", "leader.nobody"),
+        }[name]
+
+
+@pytest.fixture(scope="module")
+def edge(fleet: Cli) -> Iterator[Edge]:
+    with Edge(fleet) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def world(edge: Edge) -> World:
+    mine, theirs = edge.example("medluxe"), edge.make("theirs", "p-secret")
+    source = mine.get("/v1/profiles/medluxe_v1")["profile"]["yaml"]
+    theirs.put_profile(source.replace("medluxe_v1", "theirs_v1"))
+    secret = "columpio-de-terciopelo"
+    theirs.put_document("secret.md", f"# Público\n\n- Nuestro público ama el {secret}.\n")
+    theirs.inputs = {"budget": 1234}
+    done = theirs.job("Describe nuestro público objetivo")
+    assert done.status["state"] == "PLAN_STATE_COMPLETED", done.status
+    return World(mine, theirs, done, secret, edge.example("medluxe"))
+
+
+def fields_of(method: Method) -> list[str]:
+    described = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
+    return [f.name for f in described.input_type.fields if f.name.endswith("_id") and f.name not in NO_IDS]
+
+
+CALLS = [(method, name) for method in PUBLIC for name in fields_of(method)]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller sees, without its times and ids."""
+
+    code: str
+    reason: str
+    text: str
+
+
+def plain(text: str, *ids: str) -> str:
+    """A text without the ids that were asked for, request ids, times and what is new in each answer."""
+    for found in ids:
+        text = text.replace(found, "ID")
+    text = re.sub(r'"(request_id|duration_ms|[a-z_]*time|version|token|plan_id)": ?"?[^",}]*"?', "", text)
+    return re.sub(r"[a-z2-7]{24}|\beyJ[\w.-]+", "X", text)
+
+
+def shown_as_json(message: Message) -> str:
+    return json_format.MessageToJson(message, preserving_proto_field_name=True, ensure_ascii=False, indent=None)
+
+
+def over_grpc(app: App, method: Method, body: Mapping[str, Any], *ids: str) -> Answer:
+    described = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
+    request = json_format.ParseDict(dict(body), message_factory.GetMessageClass(described.input_type)())
+    decode = message_factory.GetMessageClass(described.output_type).FromString
+    metadata = (("authorization", f"Bearer {app.token}"),)
+    with app.edge.channel() as channel:
+        kind: Callable[..., Any] = {
+            (False, False): channel.unary_unary, (False, True): channel.unary_stream,
+            (True, False): channel.stream_unary,
+        }[method.client_streaming, method.server_streaming]  # fmt: skip
+        call = kind(method.path, type(request).SerializeToString, decode)
+        given = iter([request]) if method.client_streaming else request
+        try:
+            answered = call(given, metadata=metadata, timeout=CALL_S)
+            found = next(answered) if method.server_streaming else answered
+        except grpc.RpcError as error:
+            known = from_rpc(error)
+            shown = json.dumps([known.message, known.metadata], ensure_ascii=False)
+            return Answer(error.code().name, known.reason, plain(shown, *ids))
+        return Answer("OK", "", plain(shown_as_json(found), *ids))
+
+
+def over_rest(app: App, method: Method, path: str, verb: str, body: Mapping[str, Any], *ids: str) -> Answer:
+    rest = dict(body)
+    filled = re.sub(r"\{(\w+)\}", lambda m: str(rest.pop(m[1])), path)
+    if verb == "GET" or method.client_streaming:
+        file = {"content": b"a\n1\n"} if method.client_streaming else {}
+        request = app.client.build_request(verb, filled, params=rest, **file)
+    else:
+        request = app.client.build_request(verb, filled, json=rest)
+    answer = app.client.send(request, stream=True)
+    try:
+        streams = answer.status_code == 200 and method.server_streaming
+        text = next(answer.iter_text()) if streams else answer.read().decode()
+    finally:
+        answer.close()
+    assert answer.status_code < 500, text
+    reason = "" if answer.status_code == 200 else answer.json()["details"][0]["reason"]
+    return Answer(str(answer.status_code), reason, plain(text, *ids))
+
+
+def of_world(app: App) -> tuple[Any, ...]:
+    plans = app.get("/v1/plans", page_size=500)["plans"]
+    return (app.events(), plans, app.get("/v1/artifacts", page_size=500)["artifacts"], app.get("/v1/profiles"))
+
+
+def own(world: World, method: Method) -> dict[str, Any]:
+    """A whole request of the caller's own; MINE is a new plan, or its brief."""
+    body = json.loads(json.dumps(WHOLE[method.name]))
+    if "MINE" in json.dumps(body):
+        created = world.caller(method).create("Describe nuestro público objetivo")
+        ids = {"plan_id": created["plan_id"], "artifact_id": created["brief_artifact_id"]}
+        for part in (body, body.get("arguments", {})):
+            part.update({k: ids[k] for k, v in part.items() if v == "MINE"})
+    return {**world.caller(method).scope, **body}
+
+
+@pytest.mark.parametrize(("method", "name"), CALLS, ids=lambda v: v if isinstance(v, str) else v.name)
+def test_what_is_not_yours_looks_like_what_does_not_exist(world: World, method: Method, name: str) -> None:
+    theirs, nobodys = world.other(name)
+    body = own(world, method)
+    before = of_world(world.theirs)
+    app = world.caller(method)
+    ways: list[Callable[[Mapping[str, Any], str], Answer]] = [lambda b, i: over_grpc(app, method, b, i)]
+    for route in method.routes:
+        ways.append(lambda b, i, r=route: over_rest(app, method, r.path, r.verb, b, i))
+    for route_number, way in enumerate(ways):
+        if route_number and "{plan_id}" in method.routes[route_number - 1].path:
+            body.setdefault("plan_id", nobodys if name == "plan_id" else "pl-aaaaaaaaaaaaaaaaaaaaaaaa")
+        found = way({**body, name: theirs}, theirs)
+        assert found == way({**body, name: nobodys}, nobodys)
+        assert world.secret not in found.text
+        assert world.theirs.tenant not in found.text
+        if name in ("tenant_id", "project_id"):
+            assert found.reason == {"tenant_id": "TENANT_MISMATCH", "project_id": "PROJECT_NOT_GRANTED"}[name]
+        elif name in ("plan_id", "artifact_id", "profile_id") and found.reason:
+            assert found.reason in ("RESOURCE_NOT_FOUND", "PROFILE_MISSING", "PROFILE_INVALID", "FIELD_INVALID")
+    assert of_world(world.theirs) == before
+
+
+def test_every_public_method_and_route_is_covered() -> None:
+    assert {m.name for m in PUBLIC} == set(WHOLE)
+    assert all(m.scoped for m in PUBLIC)
+    assert all({"tenant_id", "project_id"} <= set(fields_of(m)) for m in PUBLIC)
+
+
+def test_another_tenant_s_things_cannot_be_named_inside_of_a_request_either(world: World) -> None:
+    app, brief = world.mine, str(world.done.created["brief_artifact_id"])
+    ref = world.theirs.upload("theirs.csv", b"secret,n\ncolumpio,1\n")["ref"]
+    before = of_world(world.theirs)
+    nobodys = "sha256:" + "0" * 64
+    for given in (ref, nobodys):
+        asked = {**app.scope, "objective": app.objective, "inputs": {"campaign_results": given}}
+        answer = app.client.post("/v1/plans:create", json=asked)
+        assert (answer.status_code, answer.json()["details"][0]["reason"]) == (404, "RESOURCE_NOT_FOUND")
+    arguments = (
+        ("data.table", {"ref": ref}, {"ref": nobodys}),
+        ("artifact.read", {"ref": ref}, {"ref": nobodys}),
+        ("artifact.read", {"artifact_id": brief}, {"artifact_id": "artf-aaaaaaaaaaaaaaaaaaaaaaaa-brief"}),
+    )
+    for tool, theirs, none in arguments:
+        path = f"/v1/tools/{tool}:invoke"
+        answers = [app.client.post(path, json={**app.scope, "arguments": a}) for a in (theirs, none)]
+        shown = [plain(a.text, *map(str, g.values())) for a, g in zip(answers, (theirs, none), strict=True)]
+        assert shown[0] == shown[1]
+        assert [a.status_code for a in answers] == [404, 404]
+        assert "columpio" not in answers[0].text
+    assert of_world(world.theirs) == before
+
+
+def test_another_tenant_s_page_token_and_request_id_open_nothing_of_it(world: World) -> None:
+    app = world.mine
+    for path in ("/v1/plans", "/v1/artifacts"):
+        token = world.theirs.get(path, page_size=1)["next_page_token"]
+        token = token or world.theirs.artifacts(world.done.plan_id)[0]["artifact_id"]
+        if path == "/v1/plans" and token.startswith("artf-"):
+            continue
+        page = app.get(path, page_token=token, page_size=500)
+        assert world.theirs.tenant not in json.dumps(page)
+        ids = {p.get("plan_id") for p in page.get("plans", page.get("artifacts"))}
+        assert world.done.plan_id not in ids
+    same = {"request_id": "the-same", "inputs": {}}
+    text = "Describe nuestro público objetivo"
+    first = world.theirs.create(text, **same)
+    assert app.create(text, **same)["plan_id"] != first["plan_id"]
