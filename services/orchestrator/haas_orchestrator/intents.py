@@ -106,11 +106,11 @@ def similarity(text: str, profile: Profile) -> dict[str, float]:
 
 def grams(text: str) -> Counter[str]:
     """Returns the character n-grams of a folded text, word by word with their edges."""
-    bag: Counter[str] = Counter()
+    found: list[str] = []
     for word in re.findall(r"[a-z0-9]+", fold(text)):
         edged = f" {word} "
-        bag.update(edged[i : i + GRAM] for i in range(max(1, len(edged) - GRAM + 1)))
-    return bag
+        found += [edged[i : i + GRAM] for i in range(max(1, len(edged) - GRAM + 1))]
+    return Counter(found)
 
 
 class _Vectors:
@@ -129,14 +129,20 @@ class _Vectors:
 
     def nearest(self, bag: Counter[str]) -> dict[int, float]:
         """Returns the cosine with each example that shares a term."""
-        # Strange terms weigh half: an objective names products and places that no example can know.
-        size = sum((n * (self._weight.get(t) or self._strange / 2)) ** 2 for t, n in bag.items())
-        norm = math.sqrt(size) or 1.0
+        size = 0.0
         found: dict[int, float] = {}
         for term, n in bag.items():
-            for i, value in self._posting.get(term, ()):
-                found[i] = found.get(i, 0.0) + n * self._weight[term] / norm * value
-        return found
+            weight = self._weight.get(term)
+            if weight is None:
+                # Strange terms weigh half: an objective names products and places that no example can know.
+                size += (n * self._strange / 2) ** 2
+                continue
+            share = n * weight
+            size += share * share
+            for i, value in self._posting[term]:
+                found[i] = found.get(i, 0.0) + share * value
+        norm = math.sqrt(size) or 1.0
+        return {i: value / norm for i, value in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

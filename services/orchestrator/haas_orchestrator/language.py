@@ -41,16 +41,17 @@ WORDS = {
     "wanneer waar ik je hij zij wij ons onze mijn zich ook nog al zeer over zonder tot alle elke maand kwartaal "
     "rapport campagne volgende willen",
 }
-#: Letters and endings that tell languages apart that share their small words.
+#: Letters and endings that tell languages apart that share their small words. A pattern that begins with any letters
+#: begins at a word's edge: it would try again from every letter of a word that does not match.
 MARKS = {
-    "es": (r"\w+ci[oó]n\b", r"\w+ciones\b", r"\w+(?:dad|dades)\b"),
-    "en": (r"\w+ing\b", r"\w+tion\b", r"\bth\w+"),
-    "pt": (r"[ãõ]", r"\w+ç[ãõ]\w+", r"\w+(?:nh|lh)[aoe]s?\b", r"\w+(?:dade|agem)\b", r"ç"),
-    "fr": (r"[èêœùû]", r"\b[ldjnscqm]['’]\w+", r"\w+(?:eaux?|ment|eux|euse)\b", r"ç"),
-    "de": (r"[äöüß]", r"\w+(?:ung|keit|lich|isch)\b", r"\b\w*sch\w*"),
-    "it": (r"\w+(?:zione|zioni|mente|tà)\b", r"\b\w*(?:gli|cch|zz)\w*", r"\b(?:dell|all|nell|l|un)['’]\w+"),
-    "ca": (r"l·l", r"\b[ldns]['’]\w+", r"\w+(?:ció|cions|itat)\b"),
-    "nl": (r"\w*(?:ij|oe|uu|aa)\w*",),
+    "es": (r"\b\w+ci[oó]n\b", r"\b\w+ciones\b", r"\b\w+(?:dad|dades)\b"),
+    "en": (r"\b\w+ing\b", r"\b\w+tion\b", r"\bth\w+"),
+    "pt": (r"[ãõ]", r"\b\w+ç[ãõ]\w+", r"\b\w+(?:nh|lh)[aoe]s?\b", r"\b\w+(?:dade|agem)\b", r"ç"),
+    "fr": (r"[èêœùû]", r"\b[ldjnscqm]['’]\w+", r"\b\w+(?:eaux?|ment|eux|euse)\b", r"ç"),
+    "de": (r"[äöüß]", r"\b\w+(?:ung|keit|lich|isch)\b", r"\b\w*sch\w*"),
+    "it": (r"\b\w+(?:zione|zioni|mente|tà)\b", r"\b\w*(?:gli|cch|zz)\w*", r"\b(?:dell|all|nell|l|un)['’]\w+"),
+    "ca": (r"l·l", r"\b[ldns]['’]\w+", r"\b\w+(?:ció|cions|itat)\b"),
+    "nl": (r"\b\w*(?:ij|oe|uu|aa)\w*",),
 }
 MARK_WEIGHT = 0.6
 #: Signs that only Spanish uses: one of them tells as much as two small words.
@@ -64,6 +65,7 @@ READ = ("es", "en")
 
 #: No word of these languages is so long; patterns that look for endings take quadratic time on it.
 _ENDLESS = re.compile(r"\w{40,}")
+_PATTERNS = {name: tuple(map(re.compile, patterns)) for name, patterns in MARKS.items()}
 _LEXICON: dict[str, tuple[str, ...]] = {}
 for _name, _words in WORDS.items():
     for _word in set(_words.split()):
@@ -78,7 +80,7 @@ def detect_language(text: str, default: str) -> str:
     """
     lowered = unicodedata.normalize("NFC", text[:TEXT_CHARS_MAX]).lower()
     letters = [c for c in lowered if c.isalpha()]
-    foreign = sum("LATIN" not in unicodedata.name(c, "") for c in letters)
+    foreign = sum(not c.isascii() and "LATIN" not in unicodedata.name(c, "") for c in letters)
     if letters and foreign * 2 > len(letters):
         raise _unsupported("other")
     found = scores(lowered)
@@ -100,9 +102,9 @@ def scores(lowered: str) -> dict[str, float]:
         names = _LEXICON.get(word, ())
         for name in names:
             found[name] += min(count, 4) / len(names)
-    for name, patterns in MARKS.items():
+    for name, patterns in _PATTERNS.items():
         for pattern in patterns:
-            found[name] += MARK_WEIGHT * min(3, len(re.findall(pattern, lowered)))
+            found[name] += MARK_WEIGHT * min(3, len(pattern.findall(lowered)))
     found["es"] += SURE_WEIGHT * min(2, len(SURE.findall(lowered)))
     return found
 
