@@ -218,6 +218,24 @@ async def test_a_plan_survives_the_loss_of_its_owner_and_of_every_connection(dat
     assert ("TaskRetryScheduled", "T-7") in history
 
 
+@pytest.mark.parametrize("title", ["x" * 40_000, "a\0b"], ids=["too large", "a NUL"])
+async def test_a_plan_that_the_history_cannot_keep_does_not_stop_the_others_of_its_shard(
+    database: TestDatabase, title: str
+) -> None:
+    names = (f"pl-{n:08d}" for n in range(200, 1000))
+    one, other = [n for n in names if shard_of(SCOPE.tenant_id, SCOPE.project_id, n) == 3][:2]
+    async with fleet_of(database, done) as fleet:
+        poison = dataclasses.replace(task(1), title=title)
+        answers = await asyncio.gather(
+            fleet.create(one, [poison]), fleet.create(other, [task(1)]), return_exceptions=True
+        )
+        assert isinstance(answers[0], errors.InternalError)
+        assert answers[1] == "created"
+        await fleet.command(other, "run", "r")
+        assert (await fleet.over(other))["state"] == "completed"
+        assert await fleet.history(one) == []
+
+
 async def test_an_owner_whose_lease_was_taken_over_can_never_write(database: TestDatabase) -> None:
     async with fleet_of(database, done) as fleet:
         plan_id = "pl-00000005"

@@ -10,6 +10,7 @@ from typing import Any
 from haas_common import deadlines, errors
 from haas_common.db import Database, Scope
 from haas_common.doorbell import Doorbell
+from haas_common.eventstore import payload_text
 from haas_common.ids import shard_of
 from haas_common.profile_store import ProfileStore
 from haas_planner import contracts, drafting, store
@@ -60,8 +61,6 @@ class Operations:
         async with self._database.tenant_tx(wanted.scope) as tx:
             kept = await self._profiles.version(tx, wanted.scope, wanted.profile_id, wanted.profile_version)
         graph = await asyncio.to_thread(_graph, wanted, kept.profile)
-        if wanted.validate_only:
-            return graph
         facts = {
             "objective": wanted.objective,
             "intent": wanted.intent,
@@ -73,6 +72,9 @@ class Operations:
             "goals": list(wanted.goals),
             "inputs": [[i.name, i.type, i.ref] for i in graph.inputs],
         }
+        check_facts(facts)
+        if wanted.validate_only:
+            return graph
         body = {"facts": facts, "tasks": [task_to_json(t) for t in graph.tasks]}
         command = Command(
             wanted.scope, wanted.plan_id, wanted.request_id, "create", body, wanted.actor, wanted.trace_id
@@ -114,6 +116,16 @@ class Operations:
                 if result is not None:
                     return result
                 await bell.wait(min(_LOOK_S, deadlines.remaining_s(_ANSWER_S)))
+
+
+def check_facts(facts: Mapping[str, Any]) -> None:
+    """Refuses a plan that does not fit into an event. Raises FieldInvalid."""
+    try:
+        payload_text(facts)
+    except ValueError:
+        raise errors.FieldInvalid(
+            "inputs: together with the objective they have at most 32 KiB.", field="inputs", rule="32 KiB in all"
+        ) from None
 
 
 def _graph(wanted: Compile, profile: Any) -> Graph:

@@ -15,6 +15,7 @@ from typing import Any
 from haas_common import errors
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
+from haas_common.eventstore import payload_text
 from haas_planner import domain, store
 from haas_planner.attempts import Assignment, Attempts, Expanded, Failed, Outcome, Succeeded
 from haas_planner.domain import Event, Plan
@@ -128,9 +129,15 @@ class Shard:
             self._start_ready(batch)
             await self._commit(batch)
         except BaseException:
+            unwritable = _unwritable(batch)
             self._attempts.release(batch.reserved)
             self._forget(batch)
-            raise
+            if not unwritable:
+                raise
+            for key in unwritable:
+                self._quarantine(key, batch)
+            self._wake.set()
+            return
         self._after_commit(batch)
         if self._results or len(commands) == COMMANDS_MAX:
             self._commands_due = self._commands_due or len(commands) == COMMANDS_MAX
@@ -272,6 +279,18 @@ class Shard:
                 self._eager[key] = None
         self._results = batch.results + self._results
         self._commands_due = True
+
+
+def _unwritable(batch: _Batch) -> list[PlanKey]:
+    """Returns the plans with an event that the history cannot keep: no commit with one of them would ever succeed."""
+    found = []
+    for key, events in batch.events.items():
+        try:
+            for event in events:
+                payload_text(event.payload)
+        except ValueError:
+            found.append(key)
+    return found
 
 
 def _command(plan: Plan, command: Command) -> list[Event]:
