@@ -128,8 +128,8 @@ class Shard:
                 self._decide_result(outcome, batch)
             self._start_ready(batch)
             await self._commit(batch)
-        except BaseException:
-            unwritable = _unwritable(batch)
+        except BaseException as error:
+            unwritable = _unwritable(batch) if isinstance(error, ValueError) else []
             self._attempts.release(batch.reserved)
             self._forget(batch)
             if not unwritable:
