@@ -39,9 +39,7 @@ def store(tmp_path: Path) -> ArtifactStore:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return ArtifactStore(BlobStore(tmp_path), public, private)
 
 
@@ -67,7 +65,7 @@ async def test_versions_chain_and_read_back_as_they_were_written(opened: Databas
     assert (found.versions, found.problem) == (2, "")
 
 
-@pytest.mark.parametrize("text", ["a\u2028b", "a\u0085b", "a\r\nb", "---\n", "hash_curr: x\n", "ñ “x” \\ \""])
+@pytest.mark.parametrize("text", ["a\u2028b", "a\u0085b", "a\r\nb", "---\n", "hash_curr: x\n", 'ñ “x” \\ "'])
 def test_data_of_any_text_reads_back(text: str) -> None:
     front = {"artifact_id": "artf-1", "hash_prev": "", "title": text}
     file = artifact_file.seal(artifact_file.render(front, {"text": text}, "# Uno"), "sha256:x", "s")

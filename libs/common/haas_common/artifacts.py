@@ -150,9 +150,7 @@ class ArtifactStore:
         """Returns the newest version's facts. Raises ResourceNotFound."""
         found = await self._head(tx, scope, artifact_id)
         if found is None:
-            raise errors.ResourceNotFound(
-                f"There is no artifact {artifact_id}.", resource="artifact", id=artifact_id
-            )
+            raise errors.ResourceNotFound(f"There is no artifact {artifact_id}.", resource="artifact", id=artifact_id)
         return found
 
     async def at_version(self, tx: Tx, scope: Scope, artifact_id: str, version: int) -> ArtifactRecord:
@@ -250,9 +248,7 @@ class ArtifactStore:
         )
         return ArtifactRecord(**row) if row else None
 
-    async def _versions(
-        self, tx: Tx, scope: Scope, artifact_id: str
-    ) -> list[tuple[dict[str, Any], datetime.datetime]]:
+    async def _versions(self, tx: Tx, scope: Scope, artifact_id: str) -> list[tuple[dict[str, Any], datetime.datetime]]:
         rows = await tx.all(
             SQL.artifact_versions,
             tenant_id=scope.tenant_id,

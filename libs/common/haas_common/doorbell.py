@@ -115,9 +115,7 @@ class Doorbell:
             self._something.clear()
             topics = sorted(self._pending)
             self._pending.clear()
-            await connection.execute(
-                b"SELECT pg_notify(%s, t) FROM unnest(%s::text[]) AS t", (_CHANNEL, topics)
-            )
+            await connection.execute(b"SELECT pg_notify(%s, t) FROM unnest(%s::text[]) AS t", (_CHANNEL, topics))
             await asyncio.sleep(_GAP_S)
 
     async def _hear_loop(self, connection: psycopg.AsyncConnection[Any]) -> None:

@@ -233,9 +233,7 @@ def _facts(
     }
 
 
-def _events(
-    call: Call, facts: Mapping[str, Any], detected: Detected, audit: Mapping[str, Any]
-) -> list[NewEvent]:
+def _events(call: Call, facts: Mapping[str, Any], detected: Detected, audit: Mapping[str, Any]) -> list[NewEvent]:
     """The intent, and the brief with the reasoning that led to it (kept for the audit, not in the artifact)."""
     common = {
         "scope": call.scope,
@@ -263,5 +261,3 @@ def _events(
             **common,
         ),
     ]
-
-

@@ -306,9 +306,7 @@ def complete(plan: Plan, task_id: str, attempt: int, outputs: Mapping[str, str])
         return []
     state = plan.tasks[task_id]
     decision = Decision(plan)
-    decision.emit(
-        "TaskCompleted", task_id, actor=state.task.owner_agent_id, attempt=attempt, outputs=dict(outputs)
-    )
+    decision.emit("TaskCompleted", task_id, actor=state.task.owner_agent_id, attempt=attempt, outputs=dict(outputs))
     decision.ready(plan.dependents.get(task_id, ()))
     _close_sub_plan(decision, state.parent)
     _close_plan(decision)

@@ -56,7 +56,11 @@ _SETTINGS = {
     "log_line_prefix": "'%m [%p] %q%u@%d '",
     "cluster_name": "'haas'",
 }
-_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+# Tests make and drop many databases: a drop once waited a whole autovacuum_naptime (60 s) for the launcher.
+_NOT_DURABLE = {
+    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
+    "autovacuum": "off",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
