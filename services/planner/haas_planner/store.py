@@ -88,17 +88,18 @@ async def running_plans(tx: Tx, shard: int) -> list[tuple[Scope, str]]:
     return [(Scope(r["tenant_id"], r["project_id"]), r["plan_id"]) for r in rows]
 
 
-async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> Plan:
-    """Folds a plan's stream; a plan that is not there comes back empty (`state` is "")."""
-    plan = Plan(scope.tenant_id, scope.project_id, plan_id)
+async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> tuple[Plan, str]:
+    """Folds a plan's stream and returns it with the trace that it goes on in; one that is not there has no state."""
+    plan, trace_id = Plan(scope.tenant_id, scope.project_id, plan_id), ""
     while True:
         rows = await tx.all(
             SQL.plan_events, **_scope(scope), stream=stream_of(plan_id), after=plan.version, limit=_PAGE
         )
         for row in rows:
             apply(plan, Event(row["event_type"], row["payload"], row["task_id"], row["actor"]))
+            trace_id = row["trace_id"] or trace_id
         if len(rows) < _PAGE:
-            return plan
+            return plan, trace_id
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

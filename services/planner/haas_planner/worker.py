@@ -158,7 +158,9 @@ class Shard:
             return
         async with self._database.batch_tx(self._lease, {scope for scope, _ in missing}) as tx:
             for scope, plan_id in missing:
-                self._plans[(scope, plan_id)] = await store.load_plan(tx, scope, plan_id)
+                plan, trace_id = await store.load_plan(tx, scope, plan_id)
+                self._plans[(scope, plan_id)] = plan
+                self._traces.setdefault((scope, plan_id), trace_id)
                 self._eager[(scope, plan_id)] = None
                 self._unchecked.add((scope, plan_id))
 
