@@ -8,7 +8,8 @@ from datetime import datetime
 from functools import lru_cache
 
 from haas_common.documents import fold, words
-from haas_common.models import Answer, Model, Seat, object_schema
+from haas_common.errors import LanguageUnsupported
+from haas_common.models import OFFLINE, Answer, Model, Seat, object_schema
 from haas_common.profiles import Profile
 from haas_orchestrator.language import detect_language
 from haas_orchestrator.slots import find_slots, profile_slots
@@ -39,10 +40,10 @@ async def detect(text: str, profile: Profile, model: Model, now: datetime) -> De
     """Detects language, intent and slots; a model, where there is one, takes the seat behind the same contract.
 
     Raises:
-        LanguageUnsupported: neither Spanish nor English.
+        LanguageUnsupported: neither Spanish nor English, and no model that reads it all the same.
         ModelFailed: the model did not keep the contract.
     """
-    language = detect_language(text, profile.language)
+    language = _language(text, profile, model)
     offline = detect_offline(text, profile, language, now)
     seat = Seat(
         "intent",
@@ -74,6 +75,16 @@ async def detect(text: str, profile: Profile, model: Model, now: datetime) -> De
     return Detected(
         answer["intent"], slots, float(answer["confidence"]), language, model.named("extraction"), offline.scores
     )
+
+
+def _language(text: str, profile: Profile, model: Model) -> str:
+    """The language to write in; a model reads other ones, and is answered in the profile's."""
+    try:
+        return detect_language(text, profile.language)
+    except LanguageUnsupported:
+        if model.named("extraction") == OFFLINE:
+            raise
+        return profile.language
 
 
 def detect_offline(text: str, profile: Profile, language: str, now: datetime) -> Detected:

@@ -1,13 +1,16 @@
 """Language, periods, amounts, intents: what a text says, and what it does not."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from haas_common.errors import LanguageUnsupported
-from haas_common.models import OfflineEngine
+from haas_common.models import Answer, OfflineEngine, Seat
 from haas_common.profiles import Profile, load_profile
 from haas_orchestrator.intents import UNKNOWN, detect, detect_offline
 from haas_orchestrator.language import detect_language, scores
@@ -17,6 +20,8 @@ from tests.support.jobs import EXAMPLES
 
 NOW = datetime(2025, 9, 15, 9, 0, tzinfo=UTC)
 TODAY = NOW.date()
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +192,24 @@ def test_a_text_made_to_be_slow_is_answered_all_the_same(profile: Profile, text:
     found = detect_offline(text, profile, "es", NOW)
     assert found.intent == UNKNOWN
     assert set(scores(text)) >= {"es", "en"}
+
+
+class Polyglot:
+    """A model that reads every language."""
+
+    name = "polyglot"
+
+    async def answer(self, seat: Seat, facts: Mapping[str, Any], offline: Callable[[], Answer]) -> Answer:
+        return {"intent": "campaign.plan", "slots": [], "confidence": 0.9}
+
+    def named(self, role: str) -> str:
+        return self.name
+
+
+async def test_a_third_language_is_read_by_a_model_and_answered_in_the_profiles() -> None:
+    profile = load_profile((ROOT / "examples" / "medluxe" / "profile.yaml").read_text())
+    text, now = "Je veux une campagne de Noël pour novembre", datetime(2025, 10, 1, tzinfo=UTC)
+    with pytest.raises(LanguageUnsupported):
+        await detect(text, profile, OfflineEngine(), now)
+    found = await detect(text, profile, Polyglot(), now)
+    assert (found.intent, found.language, found.engine) == ("campaign.plan", "es", "polyglot")

@@ -158,6 +158,8 @@ def service_environment(home: Home, ports: Ports, environ: Mapping[str, str], na
         "HAAS_LISTEN": f"127.0.0.1:{ports.services[name]}",
         "HAAS_SECRETS_DIR": str(home.secrets / name),
         "HAAS_STORE_DIR": str(home.store),
+        # The same after a restart, so that leases and claims of a dead process are taken over at once.
+        "HAAS_INSTANCE": f"{name}@{socket.gethostname()}:{home.root}",
         # glibc's default of eight arenas per core costs each service several MiB.
         "MALLOC_ARENA_MAX": "2",
         "PYTHONUNBUFFERED": "1",
