@@ -46,8 +46,11 @@ def app(edge: Edge) -> App:
 
 
 def written(app: App) -> list[str]:
-    """Everything that a call could have left: the history's types, the plans, the artifacts."""
-    events = [f"{e['seq']} {e['type']}" for e in app.events()]
+    """Everything that a call could have left: the history's types, the plans, the artifacts.
+
+    Not NotificationSent: the relay may still be telling of what was there before the call.
+    """
+    events = [f"{e['seq']} {e['type']}" for e in app.events() if e["type"] != "NotificationSent"]
     plans = [p["plan_id"] + p["state"] for p in app.get("/v1/plans", page_size=500)["plans"]]
     artifacts = [a["artifact_id"] + a["version"] for a in app.get("/v1/artifacts", page_size=500)["artifacts"]]
     return [*events, *plans, *artifacts]
