@@ -4,12 +4,15 @@ The mesh authority proves services to each other (URI SAN `spiffe://haas/svc/<se
 edge to clients. Every file is 0600 inside a 0700 folder and is replaced by rename, so that a reader sees the old bytes
 or the new ones. Renewal keeps a certificate's private key: one file changes, no reader meets a pair that mismatches.
 
-    <secrets>/authority/{mesh-ca,edge-ca}.{pem,key}  context.key  artifact.pem  artifact.pub.pem  jwks.json
+    <secrets>/authority/{mesh-ca,edge-ca}.{pem,key}  context.key  {artifact,artifact.pub,checkpoint}.pem  jwks.json
+                        fleet-keys.json
     <secrets>/edge/{ca.pem,tls.pem,tls.key}  jwks.json  mesh/{ca.pem,tls.pem,tls.key}
-    <secrets>/<service>/{ca.pem,tls.pem,tls.key,jwks.json,context.key}, where needed {token,artifact,artifact.pub}.pem
+    <secrets>/<service>/{ca.pem,tls.pem,tls.key,jwks.json,fleet-keys.json,context.key}, where needed
+                        {token,artifact,artifact.pub,checkpoint}.pem
 """
 
 import base64
+import dataclasses
 import datetime
 import hashlib
 import ipaddress
@@ -24,6 +27,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from haas_common.fleet_keys import SET_NAME, FleetKey, kid_of, load_private, read_set, write_set
+
 TRUST_DOMAIN = "haas"
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 30
@@ -32,6 +37,8 @@ RENEW_BEFORE = datetime.timedelta(days=10)
 #: Whose token.pem signs which tokens: the prefix of the key's id (`kid`).
 KID_PREFIX = {"gateway": "gw", "planner": "pl"}
 ARTIFACT_SIGNERS = ("orchestrator", "planner", "mcp")
+#: Which services hold the private key of a use (haas_common.fleet_keys).
+FLEET_SIGNERS = {"artifact": ARTIFACT_SIGNERS, "checkpoint": ("orchestrator",)}
 ARTIFACT_READERS = ("gateway", "orchestrator", "planner", "mcp", "notifier")
 #: Retired token keys that stay readable: tokens live 15 minutes, so two rotations in a row lose nobody.
 JWKS_KEYS_PER_ISSUER = 3
@@ -273,16 +280,67 @@ def rotate_token_key(
     return public["kid"]
 
 
-def _artifact_keys(folder: Path) -> tuple[bytes, bytes]:
-    """The fleet's Ed25519 key that signs artifacts: private and public PEM."""
-    path = folder / "artifact.pem"
+def _fleet_key(authority: Path, use: str) -> ed25519.Ed25519PrivateKey:
+    """The current private key of a use; made when it does not exist."""
+    path = authority / f"{use}.pem"
     if not path.is_file():
         write_secret(path, _pem(ed25519.Ed25519PrivateKey.generate()))
-    private = path.read_bytes()
-    public = serialization.load_pem_private_key(private, password=None).public_key()
+    return load_private(path.read_bytes())
+
+
+def _publish_fleet_keys(secrets_dir: Path, services: Iterable[str], fresh: FleetKey | None = None) -> None:
+    """Writes the set wherever it is read: the known keys, the current ones, and `fresh`, which is not in use yet.
+
+    A key that is no longer the current one is marked as retired and stays: what it signed must verify for good.
+    """
+    authority = secrets_dir / "authority"
+    path, now = authority / SET_NAME, datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    known = read_set(path.read_bytes()) if path.is_file() else []
+    if fresh is not None:
+        known.insert(0, fresh)
+    for use in FLEET_SIGNERS:
+        public = _fleet_key(authority, use).public_key()
+        kid = kid_of(public, use)
+        if kid not in {key.kid for key in known}:
+            known.insert(0, FleetKey(kid, use, public, now, None))
+        if fresh is None:
+            others = [key for key in known if key.use == use and key.kid != kid and key.retired_at is None]
+            known = [dataclasses.replace(key, retired_at=now) if key in others else key for key in known]
+    for folder in ("authority", *services):
+        _write_when_changed(secrets_dir / folder / SET_NAME, write_set(known))
+
+
+def _hand_out_fleet_keys(secrets_dir: Path, services: Iterable[str]) -> None:
+    """Copies each current key to the services that sign with it."""
+    for use, signers in FLEET_SIGNERS.items():
+        private = _pem(_fleet_key(secrets_dir / "authority", use))
+        for service in services:
+            if service in signers:
+                _write_when_changed(secrets_dir / service / f"{use}.pem", private)
+
+
+def rotate_fleet_key(secrets_dir: Path, use: str, services: Sequence[str]) -> str:
+    """Gives a use ("artifact", "checkpoint") a new key and returns its id; every old public key stays in the set.
+
+    Published, then used, then the old one marked: no verifier meets a signature whose key it cannot find, and whatever
+    a crash leaves is put right by `write_fleet_secrets`.
+    """
+    key = ed25519.Ed25519PrivateKey.generate()
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    fresh = FleetKey(kid_of(key.public_key(), use), use, key.public_key(), now, None)
+    _publish_fleet_keys(secrets_dir, services, fresh)
+    write_secret(secrets_dir / "authority" / f"{use}.pem", _pem(key))
+    _hand_out_fleet_keys(secrets_dir, services)
+    _publish_fleet_keys(secrets_dir, services)
+    return fresh.kid
+
+
+def _artifact_public(authority: Path) -> bytes:
+    """The public half of the artifact key as PEM, kept beside the private one."""
+    public = _fleet_key(authority, "artifact").public_key()
     encoded = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _write_when_changed(folder / "artifact.pub.pem", encoded)
-    return private, encoded
+    _write_when_changed(authority / "artifact.pub.pem", encoded)
+    return encoded
 
 
 def write_fleet_secrets(secrets_dir: Path, services: Sequence[str], edge_hosts: Iterable[str] = ()) -> None:
@@ -297,14 +355,12 @@ def write_fleet_secrets(secrets_dir: Path, services: Sequence[str], edge_hosts: 
     context = authority / "context.key"
     if not context.is_file():
         write_secret(context, randomness.token_hex(32).encode() + b"\n")
-    private, public = _artifact_keys(authority)
+    public = _artifact_public(authority)
     issuers = []
     for service in services:
         folder = secrets_dir / service
         issue_service_cert(mesh, service, folder)
         _write_when_changed(folder / "context.key", context.read_bytes())
-        if service in ARTIFACT_SIGNERS:
-            _write_when_changed(folder / "artifact.pem", private)
         if service in ARTIFACT_READERS:
             _write_when_changed(folder / "artifact.pub.pem", public)
         if service in KID_PREFIX:
@@ -312,3 +368,5 @@ def write_fleet_secrets(secrets_dir: Path, services: Sequence[str], edge_hosts: 
     issue_edge_cert(secrets_dir / "edge", Authority(authority, "edge-ca"), edge_hosts)
     issue_service_cert(mesh, "edge", secrets_dir / "edge" / "mesh")
     _publish_jwks(secrets_dir, services, issuers)
+    _publish_fleet_keys(secrets_dir, services)
+    _hand_out_fleet_keys(secrets_dir, services)
