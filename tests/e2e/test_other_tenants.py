@@ -50,6 +50,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "GetPlan": {"plan_id": "MINE"},
     "ListPlans": {},
     "ListTasks": {"plan_id": "MINE"},
+    "GetTaskDependencies": {"plan_id": "MINE", "task_id": "T-1"},
 }
 #: Things that name no thing of a tenant by an id: an idempotency key is the caller's own, see the last test.
 NO_IDS = {"request_id"}

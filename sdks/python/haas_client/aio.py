@@ -141,6 +141,13 @@ class AsyncHaasClient:
         request = orchestrator_pb2.ListTasksRequest(plan_id=plan_id, page_size=page_size)
         return self._pages(self._orchestrator.ListTasks, request, "tasks")
 
+    def task_dependencies(
+        self, plan_id: str, task_id: str, *, upwards: bool = False, page_size: int = 0
+    ) -> AsyncIterator[orchestrator_pb2.TaskDependency]:
+        """Yields what depends on a task at any distance, or `upwards` what it depends on, by id."""
+        request = messages.task_dependencies(plan_id, task_id, upwards, page_size)
+        return self._pages(self._orchestrator.GetTaskDependencies, request, "tasks")
+
     async def wait(self, plan_id: str, timeout_s: float = 600.0) -> orchestrator_pb2.GetPlanStatusResponse:
         """Waits until a plan is over and returns where it stands. Raises TimeoutError."""
         status = await self.plan_status(plan_id)

@@ -43,6 +43,18 @@ def create_plan(
     return request
 
 
+def task_dependencies(
+    plan_id: str, task_id: str, upwards: bool, page_size: int
+) -> orchestrator_pb2.GetTaskDependenciesRequest:
+    """See HaasClient.task_dependencies."""
+    way = orchestrator_pb2.DEPENDENCY_DIRECTION_DESCENDANTS
+    if upwards:
+        way = orchestrator_pb2.DEPENDENCY_DIRECTION_ANCESTORS
+    return orchestrator_pb2.GetTaskDependenciesRequest(
+        plan_id=plan_id, task_id=task_id, direction=way, page_size=page_size
+    )
+
+
 def invoke_tool(
     tool: str, arguments: Mapping[str, Any] | None, profile_id: str, request_id: str | None
 ) -> mcp_pb2.InvokeToolRequest:

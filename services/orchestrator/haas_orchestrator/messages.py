@@ -75,6 +75,16 @@ def task(row: Mapping[str, Any]) -> orchestrator_pb2.TaskStatus:
     )
 
 
+def dependency(row: Mapping[str, Any]) -> orchestrator_pb2.TaskDependency:
+    """Returns a task that another one's edges lead to."""
+    same = ("task_id", "skill", "title", "owner_agent_id")
+    return orchestrator_pb2.TaskDependency(
+        **{name: row[name] for name in same},
+        kind=graph_pb2.TaskKind.Value(f"TASK_KIND_{row['kind'].upper()}"),
+        state=graph_pb2.TaskState.Value(f"TASK_STATE_{row['status'].upper()}"),
+    )
+
+
 def graph(tasks: Sequence[Mapping[str, Any]], inputs: Sequence[Sequence[str]]) -> graph_pb2.Graph:
     """Returns a plan's graph from the contracts that its history holds."""
     return graph_pb2.Graph(

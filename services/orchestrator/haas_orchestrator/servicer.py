@@ -118,6 +118,27 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServicer):
         token = rows[size - 1]["task_id"] if len(rows) > size else ""
         return orchestrator_pb2.ListTasksResponse(tasks=map(messages.task, rows[:size]), next_page_token=token)
 
+    async def GetTaskDependencies(self, request: Any, context: Any) -> orchestrator_pb2.GetTaskDependenciesResponse:
+        """Says what depends on a task, or what it depends on."""
+        scope, size, plan_id = current_call().scope, request.page_size or PAGE, request.plan_id
+        try:
+            after = domain.read_task_cursor(request.page_token)
+        except domain.Malformed as error:
+            raise malformed(error) from None
+        upwards = request.direction == orchestrator_pb2.DEPENDENCY_DIRECTION_ANCESTORS
+        async with self._database.tenant_tx(scope) as tx:
+            rows = await store.dependencies(tx, scope, plan_id, request.task_id, after, size + 1, upwards=upwards)
+            # Whatever has dependencies is there; only a task without any has to be looked for.
+            if not rows and not await store.task_exists(tx, scope, plan_id, request.task_id):
+                if await store.get_plan(tx, scope, plan_id) is None:
+                    raise _no_plan(plan_id)
+                sentence = f"{plan_id} has no task {request.task_id}."
+                raise errors.ResourceNotFound(sentence, resource="task", id=request.task_id)
+        token = rows[size - 1]["task_id"] if len(rows) > size else ""
+        return orchestrator_pb2.GetTaskDependenciesResponse(
+            tasks=map(messages.dependency, rows[:size]), total=rows[0]["total"] if rows else 0, next_page_token=token
+        )
+
 
 class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
     """haas.orchestrator.v1.Artifacts; each method is described in artifacts.proto."""

@@ -53,6 +53,21 @@ async def list_tasks(tx: Tx, scope: Scope, plan_id: str, after: Sequence[int], l
     return await tx.all(SQL.list_tasks, **_in(scope), plan_id=plan_id, after=list(after), limit=limit)
 
 
+async def task_exists(tx: Tx, scope: Scope, plan_id: str, task_id: str) -> bool:
+    """Tells whether a plan has a task by this id."""
+    return await tx.maybe(SQL.task_exists, **_in(scope), plan_id=plan_id, task_id=task_id) is not None
+
+
+async def dependencies(
+    tx: Tx, scope: Scope, plan_id: str, task_id: str, after: Sequence[int], limit: int, *, upwards: bool = False
+) -> list[Row]:
+    """Returns a page of what depends on a task, or `upwards` of what it depends on; each row knows the whole number."""
+    bounds = {"plan_id": plan_id, "task_id": task_id, "after": list(after), "limit": limit}
+    if upwards:
+        return await tx.all(SQL.ancestors, **_in(scope), **bounds)
+    return await tx.all(SQL.descendants, **_in(scope), **bounds)
+
+
 async def plan_artifacts(tx: Tx, scope: Scope, plan_id: str) -> list[str]:
     """Returns the ids of a plan's artifacts."""
     return [row["artifact_id"] for row in await tx.all(SQL.plan_artifacts, **_in(scope), plan_id=plan_id)]

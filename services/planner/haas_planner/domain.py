@@ -378,6 +378,19 @@ def descendants(plan: Plan, task_id: str) -> list[str]:
     return list(found)
 
 
+def ancestors(plan: Plan, task_id: str) -> list[str]:
+    """Returns every task that a task depends on: what it reads from, at any distance, and the tasks of sub-plans."""
+    found: dict[str, None] = {}
+    frontier = [task_id]
+    while frontier:
+        current = frontier.pop()
+        for needed in [*plan.tasks[current].task.depends_on(), *plan.children.get(current, ())]:
+            if needed not in found:
+                found[needed] = None
+                frontier.append(needed)
+    return list(found)
+
+
 def _expect(plan: Plan, *allowed: str) -> None:
     if not plan.state:
         raise Refused("RESOURCE_NOT_FOUND", f"There is no plan {plan.plan_id}.", resource="plan", id=plan.plan_id)

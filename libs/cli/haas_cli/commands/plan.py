@@ -1,4 +1,4 @@
-"""`haas plan`: create, run, watch, status, list, cancel, tasks."""
+"""`haas plan`: create, run, watch, status, list, cancel, tasks, deps."""
 
 import json
 from itertools import islice
@@ -159,6 +159,20 @@ def tasks(scope: tuple[str, str], plan_id: str, as_json: bool) -> int:
         found = list(client.list_tasks(plan_id, 500))
     columns = ("task_id", "state", "attempt", "skill", "owner_agent_id", "depends_on", "title")
     api.print_rows(found, columns, as_json, "tasks")
+    return int(Exit.OK)
+
+
+@command.command()
+@click.argument("plan_id")
+@click.argument("task_id")
+@click.option("--up", "upwards", is_flag=True, help="What it depends on, instead of what depends on it.")
+@api.scoped
+@api.json_option
+def deps(scope: tuple[str, str], plan_id: str, task_id: str, upwards: bool, as_json: bool) -> int:
+    """List what depends on a task, at any distance, with where each stands."""
+    with api.client(scope) as client:
+        found = list(client.task_dependencies(plan_id, task_id, upwards=upwards, page_size=500))
+    api.print_rows(found, ("task_id", "state", "skill", "owner_agent_id", "title"), as_json, "tasks")
     return int(Exit.OK)
 
 

@@ -47,6 +47,43 @@ SELECT t.task_id, t.status, t.kind, t.skill, t.title, t.owner_agent_id, t.attemp
    AND t.order_key > %(after)s::int[]
  ORDER BY t.order_key LIMIT %(limit)s;
 
+-- descendants --
+-- What depends on a task, at any distance, with where it stands (plan §4.1): a page by id, after a cursor.
+WITH RECURSIVE found (task_id) AS (
+  SELECT e.to_task FROM task_edges AS e
+   WHERE e.tenant_id = %(tenant_id)s AND e.project_id = %(project_id)s AND e.plan_id = %(plan_id)s AND e.from_task = %(task_id)s
+  UNION
+  SELECT e.to_task FROM found AS f
+    JOIN task_edges AS e ON e.tenant_id = %(tenant_id)s AND e.project_id = %(project_id)s AND e.plan_id = %(plan_id)s
+                        AND e.from_task = f.task_id
+)
+SELECT t.task_id, t.status, t.kind, t.skill, t.title, t.owner_agent_id, (SELECT count(*) FROM found) AS total
+  FROM tasks_read AS t
+ WHERE t.tenant_id = %(tenant_id)s AND t.project_id = %(project_id)s AND t.plan_id = %(plan_id)s
+   AND t.task_id = ANY (ARRAY(SELECT task_id FROM found)) AND t.order_key > %(after)s::int[]
+ ORDER BY t.order_key LIMIT %(limit)s;
+
+-- ancestors --
+-- What a task depends on, at any distance, with where it stands: a page by id, after a cursor.
+WITH RECURSIVE found (task_id) AS (
+  SELECT e.from_task FROM task_edges AS e
+   WHERE e.tenant_id = %(tenant_id)s AND e.project_id = %(project_id)s AND e.plan_id = %(plan_id)s AND e.to_task = %(task_id)s
+  UNION
+  SELECT e.from_task FROM found AS f
+    JOIN task_edges AS e ON e.tenant_id = %(tenant_id)s AND e.project_id = %(project_id)s AND e.plan_id = %(plan_id)s
+                        AND e.to_task = f.task_id
+)
+SELECT t.task_id, t.status, t.kind, t.skill, t.title, t.owner_agent_id, (SELECT count(*) FROM found) AS total
+  FROM tasks_read AS t
+ WHERE t.tenant_id = %(tenant_id)s AND t.project_id = %(project_id)s AND t.plan_id = %(plan_id)s
+   AND t.task_id = ANY (ARRAY(SELECT task_id FROM found)) AND t.order_key > %(after)s::int[]
+ ORDER BY t.order_key LIMIT %(limit)s;
+
+-- task_exists --
+-- Whether a plan has a task by this id.
+SELECT 1 AS found FROM tasks_read
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s AND task_id = %(task_id)s;
+
 -- plan_artifacts --
 -- The ids of the artifacts that a plan has produced.
 SELECT artifact_id FROM artifacts_read

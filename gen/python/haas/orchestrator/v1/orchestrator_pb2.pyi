@@ -7,12 +7,22 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from haas.common.v1 import access_pb2 as _access_pb2
 from haas.planner.v1 import graph_pb2 as _graph_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class DependencyDirection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEPENDENCY_DIRECTION_UNSPECIFIED: _ClassVar[DependencyDirection]
+    DEPENDENCY_DIRECTION_DESCENDANTS: _ClassVar[DependencyDirection]
+    DEPENDENCY_DIRECTION_ANCESTORS: _ClassVar[DependencyDirection]
+DEPENDENCY_DIRECTION_UNSPECIFIED: DependencyDirection
+DEPENDENCY_DIRECTION_DESCENDANTS: DependencyDirection
+DEPENDENCY_DIRECTION_ANCESTORS: DependencyDirection
 
 class DetectIntentRequest(_message.Message):
     __slots__ = ("tenant_id", "project_id", "text")
@@ -282,3 +292,47 @@ class ListTasksResponse(_message.Message):
     tasks: _containers.RepeatedCompositeFieldContainer[TaskStatus]
     next_page_token: str
     def __init__(self, tasks: _Optional[_Iterable[_Union[TaskStatus, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetTaskDependenciesRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "plan_id", "task_id", "direction", "page_size", "page_token")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    PLAN_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    plan_id: str
+    task_id: str
+    direction: DependencyDirection
+    page_size: int
+    page_token: str
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., plan_id: _Optional[str] = ..., task_id: _Optional[str] = ..., direction: _Optional[_Union[DependencyDirection, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class TaskDependency(_message.Message):
+    __slots__ = ("task_id", "kind", "skill", "title", "state", "owner_agent_id")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SKILL_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OWNER_AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    kind: _graph_pb2.TaskKind
+    skill: str
+    title: str
+    state: _graph_pb2.TaskState
+    owner_agent_id: str
+    def __init__(self, task_id: _Optional[str] = ..., kind: _Optional[_Union[_graph_pb2.TaskKind, str]] = ..., skill: _Optional[str] = ..., title: _Optional[str] = ..., state: _Optional[_Union[_graph_pb2.TaskState, str]] = ..., owner_agent_id: _Optional[str] = ...) -> None: ...
+
+class GetTaskDependenciesResponse(_message.Message):
+    __slots__ = ("tasks", "total", "next_page_token")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[TaskDependency]
+    total: int
+    next_page_token: str
+    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskDependency, _Mapping]]] = ..., total: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...

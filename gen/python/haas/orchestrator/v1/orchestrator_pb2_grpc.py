@@ -75,6 +75,11 @@ class OrchestratorStub:
                 request_serializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ListTasksRequest.SerializeToString,
                 response_deserializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ListTasksResponse.FromString,
                 _registered_method=True)
+        self.GetTaskDependencies = channel.unary_unary(
+                '/haas.orchestrator.v1.Orchestrator/GetTaskDependencies',
+                request_serializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskDependenciesRequest.SerializeToString,
+                response_deserializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskDependenciesResponse.FromString,
+                _registered_method=True)
 
 
 class OrchestratorServicer:
@@ -142,6 +147,14 @@ class OrchestratorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTaskDependencies(self, request, context):
+        """Says what depends on a task, or what it depends on, at any distance and with where each stands (plan §4.1).
+        Fails with RESOURCE_NOT_FOUND (plan, task), FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrchestratorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -184,6 +197,11 @@ def add_OrchestratorServicer_to_server(servicer, server):
                     servicer.ListTasks,
                     request_deserializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ListTasksRequest.FromString,
                     response_serializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'GetTaskDependencies': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTaskDependencies,
+                    request_deserializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskDependenciesRequest.FromString,
+                    response_serializer=haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskDependenciesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -403,6 +421,33 @@ class Orchestrator:
             '/haas.orchestrator.v1.Orchestrator/ListTasks',
             haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ListTasksRequest.SerializeToString,
             haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTaskDependencies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.orchestrator.v1.Orchestrator/GetTaskDependencies',
+            haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskDependenciesRequest.SerializeToString,
+            haas_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskDependenciesResponse.FromString,
             options,
             channel_credentials,
             insecure,
