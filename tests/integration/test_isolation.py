@@ -296,7 +296,7 @@ async def test_nobody_adds_to_the_history_but_by_append(app: psycopg.Connection,
 
 
 async def test_append_takes_no_event_of_another_tenant(doors: Database) -> None:
-    event = NewEvent(THEIRS, "plan/pl-x", "PlanCreated", {}, "intruder")
+    event = NewEvent(THEIRS, "plan/pl-x", "PlanStarted", {}, "intruder")
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
         async with doors.tenant_tx(MINE) as tx:
             await append(tx, [event])

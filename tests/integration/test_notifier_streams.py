@@ -294,7 +294,7 @@ async def test_a_client_that_does_not_read_holds_a_page_and_no_more(world, monke
     for _ in range(12):
         async with world.database.tenant_tx(ONE) as tx:
             for _ in range(25):
-                await happen(tx, ONE, "TaskStarted", PLAN, text="x" * 30_000)
+                await happen(tx, ONE, "TaskFailed", PLAN, message="x" * 30_000)
     whole, pages = store.events_page, []
 
     async def counted(*arguments):
@@ -351,7 +351,7 @@ async def test_pages_of_the_history_join_without_a_gap(world):
 async def test_a_page_stays_below_the_size_of_a_message(world):
     async with world.database.tenant_tx(ONE) as tx:
         for _ in range(150):
-            await happen(tx, ONE, "TaskStarted", PLAN, text="x" * 30_000)
+            await happen(tx, ONE, "TaskFailed", PLAN, message="x" * 30_000)
     page = await world.stub.ListEvents(pb.ListEventsRequest(**IDS, page_size=1000), metadata=world.token())
     assert page.ByteSize() < 4 * 1024 * 1024
     assert page.more

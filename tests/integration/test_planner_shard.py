@@ -218,14 +218,23 @@ async def test_a_plan_survives_the_loss_of_its_owner_and_of_every_connection(dat
     assert ("TaskRetryScheduled", "T-7") in history
 
 
-@pytest.mark.parametrize("title", ["x" * 40_000, "a\0b"], ids=["too large", "a NUL"])
-async def test_a_plan_that_the_history_cannot_keep_does_not_stop_the_others_of_its_shard(
-    database: TestDatabase, title: str
-) -> None:
+def two_of_a_shard() -> tuple[str, str]:
     names = (f"pl-{n:08d}" for n in range(200, 1000))
     one, other = [n for n in names if shard_of(SCOPE.tenant_id, SCOPE.project_id, n) == 3][:2]
+    return one, other
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"title": "x" * 40_000}, {"title": "a\0b"}, {"kind": "oracle"}],
+    ids=["too large", "a NUL", "not of its type"],
+)
+async def test_a_plan_that_the_history_cannot_keep_does_not_stop_the_others_of_its_shard(
+    database: TestDatabase, fault: dict[str, str]
+) -> None:
+    one, other = two_of_a_shard()
     async with fleet_of(database, done) as fleet:
-        poison = dataclasses.replace(task(1), title=title)
+        poison = dataclasses.replace(task(1), **fault)
         answers = await asyncio.gather(
             fleet.create(one, [poison]), fleet.create(other, [task(1)]), return_exceptions=True
         )
@@ -234,6 +243,21 @@ async def test_a_plan_that_the_history_cannot_keep_does_not_stop_the_others_of_i
         await fleet.command(other, "run", "r")
         assert (await fleet.over(other))["state"] == "completed"
         assert await fleet.history(one) == []
+
+
+async def test_a_plan_with_an_event_of_a_newer_release_does_not_stop_the_others_of_its_shard(
+    database: TestDatabase,
+) -> None:
+    one, other = two_of_a_shard()
+    async with fleet_of(database, done) as fleet:
+        await asyncio.gather(fleet.create(one, [task(1)]), fleet.create(other, [task(1)]))
+        with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
+            changed = "UPDATE haas.events SET schema_version = 99 WHERE stream = %s AND version = 1"
+            connection.execute(changed, (f"plan/{one}",))
+        with pytest.raises(errors.InternalError):
+            await fleet.command(one, "run", "r")
+        await fleet.command(other, "run", "r")
+        assert (await fleet.over(other))["state"] == "completed"
 
 
 async def test_an_owner_whose_lease_was_taken_over_can_never_write(database: TestDatabase) -> None:

@@ -72,7 +72,7 @@ async def _appends(cli: Cli, scope: Scope) -> Table:
 
 def _events(scope: Scope, size: int) -> list[NewEvent]:
     """A batch as a shard writes it: eight events a plan."""
-    payload = {"attempt": 1, "outputs": {"report": "artf-0123456789abcdef"}, "ready": ["T-2", "T-3"]}
+    payload = {"attempt": 1, "outputs": {"report": "artf-0123456789abcdef"}}
     return [
         NewEvent(
             scope, f"plan/pl-bench{i // 8:04d}", "TaskCompleted", payload, "planner",

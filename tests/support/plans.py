@@ -1,6 +1,5 @@
 """Plans written straight into a test's database, for services that only read them."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 import psycopg
@@ -8,6 +7,7 @@ import psycopg
 from haas_common.db import Scope, Tx
 from haas_common.eventstore import NewEvent, Recorded, append
 from haas_common.sockets import short_url
+from tests.support.samples import sample
 
 
 class Plans:
@@ -76,7 +76,7 @@ async def happen(
     actor: str = "planner",
     **payload: object,
 ) -> Recorded:
-    """Appends an event of a plan."""
-    json.dumps(payload)
-    event = NewEvent(scope, f"plan/{plan_id}", type_, payload, actor, plan_id=plan_id, task_id=task_id)
+    """Appends an event of a plan; the fields that are not given are filled in."""
+    filled = sample(type_, **payload)
+    event = NewEvent(scope, f"plan/{plan_id}", type_, filled, actor, plan_id=plan_id, task_id=task_id)
     return (await append(tx, [event]))[0]

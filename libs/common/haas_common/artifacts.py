@@ -16,6 +16,7 @@ from haas_common import artifact_file, errors
 from haas_common.artifact_file import Document, Draft
 from haas_common.blobs import BlobStore
 from haas_common.db import Scope, Tx
+from haas_common.events import upcast
 from haas_common.eventstore import SQL, NewEvent, append
 
 __all__ = ["ArtifactRecord", "ArtifactStore", "BlobStore", "Document", "Draft", "Verification", "artifact_id_of"]
@@ -255,4 +256,4 @@ class ArtifactStore:
             project_id=scope.project_id,
             stream=f"artifact/{artifact_id}",
         )
-        return [(row["payload"], row["recorded_at"]) for row in rows]
+        return [(upcast(row["event_type"], row["schema_version"], row["payload"]), row["recorded_at"]) for row in rows]

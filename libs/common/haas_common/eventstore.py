@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
+from haas_common.events import EVENT_TYPES, check, upcast
 from haas_common.strings import nul_in
 
 SQL = load_queries("haas_common")
@@ -24,6 +25,7 @@ class NewEvent:
         type: a name of haas_common.events.
         payload: what happened, JSON-able; larger things go to the blob store by hash (design 7).
         expected_version: the stream's version before this batch; None where the writer needs no such check.
+        schema_version: of the payload; 0 for the version of today.
     """
 
     scope: Scope
@@ -37,7 +39,7 @@ class NewEvent:
     causation_id: str = ""
     correlation_id: str = ""
     trace_id: str = ""
-    schema_version: int = 1
+    schema_version: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,10 +63,21 @@ def payload_text(payload: Mapping[str, Any]) -> str:
     return text
 
 
+def event_text(event_type: str, payload: Mapping[str, Any], schema_version: int = 0) -> str:
+    """Returns the bytes of an event that the history can keep.
+
+    Raises:
+        ValueError: no such type, a payload that breaks its type, or one that `payload_text` refuses.
+    """
+    check(event_type, upcast(event_type, schema_version, dict(payload)) if schema_version else payload)
+    return payload_text(payload)
+
+
 def _document(events: Sequence[NewEvent]) -> str:
     """Returns the batch as the JSON array that haas.append reads; payloads keep their exact bytes."""
     rows = []
     for event in events:
+        text = event_text(event.type, event.payload, event.schema_version)
         head = _encode(
             {
                 "tenant_id": event.scope.tenant_id,
@@ -72,7 +85,7 @@ def _document(events: Sequence[NewEvent]) -> str:
                 "stream": event.stream,
                 "expected_version": event.expected_version,
                 "event_type": event.type,
-                "schema_version": event.schema_version,
+                "schema_version": event.schema_version or EVENT_TYPES[event.type].schema_version,
                 "plan_id": event.plan_id,
                 "task_id": event.task_id,
                 "actor": event.actor,
@@ -81,7 +94,7 @@ def _document(events: Sequence[NewEvent]) -> str:
                 "trace_id": event.trace_id,
             }
         )
-        rows.append(f'{head[:-1]},"payload":{payload_text(event.payload)}}}')
+        rows.append(f'{head[:-1]},"payload":{text}}}')
     return f"[{','.join(rows)}]"
 
 

@@ -30,7 +30,7 @@ _NAMESPACE = uuid.UUID("6f1d3c52-7b0e-4c58-9a57-7e1a4e3f2b90")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cause:
-    """An event that somebody may have to hear of."""
+    """An event that somebody may have to hear of, its payload as it was stored."""
 
     tenant_id: str
     project_id: str
@@ -39,6 +39,7 @@ class Cause:
     plan_id: str
     task_id: str
     payload: Mapping[str, Any]
+    schema_version: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
+from haas_common.events import upcast
 from haas_common.eventstore import NewEvent, append
 from haas_notifier import domain
 from haas_notifier.domain import Cause, Envelope, Facts, OwnedTask
@@ -81,10 +82,13 @@ async def next_page(tx: Tx, limit: int) -> RelayPage:
     start = Position(cursor["at_xid"], cursor["at_id"])
     rows = await tx.all(SQL.relay_page, xid=start.xid, id=start.id, causes=list(domain.CAUSES), limit=limit)
     causes = tuple(
-        Cause(r["tenant_id"], r["project_id"], r["seq"], r["event_type"], r["plan_id"], r["task_id"], r["payload"])
+        Cause(
+            r["tenant_id"], r["project_id"], r["seq"], r["event_type"], r["plan_id"], r["task_id"], r["payload"],
+            r["schema_version"],
+        )
         for r in rows
         if r["payload"] is not None
-    )
+    )  # fmt: skip
     end = Position(rows[-1]["at_xid"], rows[-1]["at_id"]) if rows else start
     return RelayPage(start, end, causes, len(rows))
 
@@ -221,7 +225,9 @@ async def sent_page(
     rows = await tx.all(SQL.sent_page, **_scope(scope), after=after, limit=limit)
     if not rows:
         return after, []
-    sent = {r["seq"]: r["payload"] for r in rows if r["payload"] is not None}
+    sent = {
+        r["seq"]: upcast(r["event_type"], r["schema_version"], r["payload"]) for r in rows if r["payload"] is not None
+    }
     causes = sorted({e["cause_seq"] for payload in sent.values() for e in payload["envelopes"]})
     if not causes:
         return rows[-1]["seq"], []

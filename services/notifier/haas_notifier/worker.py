@@ -6,11 +6,13 @@ crashes, wakes up late or reads a page again sends nothing twice and leaves noth
 """
 
 import asyncio
+import dataclasses
 import logging
 
 from haas_common import errors
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
+from haas_common.events import upcast
 from haas_notifier import domain, store
 from haas_notifier.domain import Cause, Envelope, Facts
 from haas_notifier.store import PlanKey
@@ -113,13 +115,15 @@ class Relay:
 def _decide_all(causes: tuple[Cause, ...], facts: dict[tuple[PlanKey, int], Facts]) -> list[Envelope]:
     """Decides every cause. One that cannot be decided is a fault of ours: it is told in the log, the others go on."""
     found: list[Envelope] = []
-    for cause in causes:
-        known = facts[(cause.tenant_id, cause.project_id, cause.plan_id), cause.seq]
+    for stored in causes:
+        known = facts[(stored.tenant_id, stored.project_id, stored.plan_id), stored.seq]
         try:
+            payload = upcast(stored.type, stored.schema_version, dict(stored.payload))
+            cause = dataclasses.replace(stored, payload=payload)
             found += domain.decide(cause, known)
         except Exception:  # noqa: BLE001 - whatever the fault is, the other tenants' envelopes go out
-            ids = {"tenant_id": cause.tenant_id, "project_id": cause.project_id, "plan_id": cause.plan_id}
-            _log.exception("nobody is told of event %d: it cannot be decided", cause.seq, extra=ids)
+            ids = {"tenant_id": stored.tenant_id, "project_id": stored.project_id, "plan_id": stored.plan_id}
+            _log.exception("nobody is told of event %d: it cannot be decided", stored.seq, extra=ids)
             continue
         told = cause.payload.get("affected_count", len(known.affected))
         if cause.type == "ErrorDetected" and told != len(known.affected):

@@ -6,6 +6,7 @@ from typing import Any
 
 from haas_common.artifacts import ArtifactRecord
 from haas_common.db import Scope, Tx, load_queries
+from haas_common.events import upcast
 
 SQL = load_queries("haas_orchestrator")
 Row = dict[str, Any]
@@ -45,7 +46,8 @@ async def graph_of(tx: Tx, scope: Scope, plan_id: str) -> tuple[list[Row], list[
     stream = f"plan/{plan_id}"
     tasks = await tx.all(SQL.planned_tasks, **_in(scope), plan_id=plan_id, stream=stream)
     first = await tx.one(SQL.plan_inputs, **_in(scope), stream=stream)
-    return [row["task"] for row in tasks], first["inputs"]
+    planned = [upcast("TaskPlanned", row["schema_version"], row["payload"])["task"] for row in tasks]
+    return planned, upcast("PlanCreated", first["schema_version"], first["payload"])["inputs"]
 
 
 async def list_tasks(tx: Tx, scope: Scope, plan_id: str, after: Sequence[int], limit: int) -> list[Row]:

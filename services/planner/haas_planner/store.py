@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
+from haas_common.events import upcast
 from haas_common.eventstore import NewEvent, Recorded, append
 from haas_common.ids import shard_of
 from haas_planner.domain import Event, Plan, apply
@@ -89,14 +90,19 @@ async def running_plans(tx: Tx, shard: int) -> list[tuple[Scope, str]]:
 
 
 async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> tuple[Plan, str]:
-    """Folds a plan's stream and returns it with the trace that it goes on in; one that is not there has no state."""
+    """Folds a plan's stream and returns it with the trace that it goes on in; one that is not there has no state.
+
+    Raises:
+        ValueError, KeyError: its stream holds an event that this release cannot fold.
+    """
     plan, trace_id = Plan(scope.tenant_id, scope.project_id, plan_id), ""
     while True:
         rows = await tx.all(
             SQL.plan_events, **_scope(scope), stream=stream_of(plan_id), after=plan.version, limit=_PAGE
         )
         for row in rows:
-            apply(plan, Event(row["event_type"], row["payload"], row["task_id"], row["actor"]))
+            payload = upcast(row["event_type"], row["schema_version"], row["payload"])
+            apply(plan, Event(row["event_type"], payload, row["task_id"], row["actor"]))
             trace_id = row["trace_id"] or trace_id
         if len(rows) < _PAGE:
             return plan, trace_id

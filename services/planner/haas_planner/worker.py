@@ -15,7 +15,7 @@ from typing import Any
 from haas_common import errors
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
-from haas_common.eventstore import payload_text
+from haas_common.eventstore import event_text
 from haas_planner import domain, store
 from haas_planner.attempts import Assignment, Attempts, Expanded, Failed, Outcome, Succeeded
 from haas_planner.domain import Event, Plan
@@ -121,7 +121,7 @@ class Shard:
         commands = await self._fetch_commands()
         batch.results, self._results = self._results[:RESULTS_MAX], self._results[RESULTS_MAX:]
         try:
-            await self._fold_missing([(c.scope, c.plan_id) for c in commands], batch.results)
+            await self._fold_missing([(c.scope, c.plan_id) for c in commands], batch)
             for command in commands:
                 self._decide_command(command, batch)
             for outcome in batch.results:
@@ -151,14 +151,19 @@ class Shard:
         self._commands_due = False
         return commands
 
-    async def _fold_missing(self, named: Sequence[PlanKey], results: Sequence[Outcome]) -> None:
-        wanted = dict.fromkeys([*named, *((r.scope, r.plan_id) for r in results), *self._eager])
+    async def _fold_missing(self, named: Sequence[PlanKey], batch: _Batch) -> None:
+        wanted = dict.fromkeys([*named, *((r.scope, r.plan_id) for r in batch.results), *self._eager])
         missing = [key for key in wanted if key not in self._plans and key not in self._quarantined]
         if not missing:
             return
         async with self._database.batch_tx(self._lease, {scope for scope, _ in missing}) as tx:
             for scope, plan_id in missing:
-                plan, trace_id = await store.load_plan(tx, scope, plan_id)
+                try:
+                    plan, trace_id = await store.load_plan(tx, scope, plan_id)
+                except (ValueError, KeyError):
+                    # Its history holds what this release does not know, e.g. of a newer one.
+                    self._quarantine((scope, plan_id), batch)
+                    continue
                 self._plans[(scope, plan_id)] = plan
                 self._traces.setdefault((scope, plan_id), trace_id)
                 self._eager[(scope, plan_id)] = None
@@ -289,7 +294,7 @@ def _unwritable(batch: _Batch) -> list[PlanKey]:
     for key, events in batch.events.items():
         try:
             for event in events:
-                payload_text(event.payload)
+                event_text(event.type, event.payload)
         except ValueError:
             found.append(key)
     return found

@@ -24,7 +24,7 @@ SELECT artifact_id, path, type, version, hash_prev, hash_curr, ref, signer, sign
 
 -- artifact_versions --
 -- Every version of an artifact, oldest first: its stream.
-SELECT version, payload, recorded_at
+SELECT version, event_type, schema_version, payload, recorded_at
   FROM events
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s
  ORDER BY version;

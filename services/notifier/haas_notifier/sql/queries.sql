@@ -17,7 +17,7 @@ INSERT INTO relay_cursors (name, xid, id) VALUES (%(name)s, '0', 0) ON CONFLICT 
 -- relay_page --
 -- The next events of all projects behind the snapshot's horizon. Cursor and order are both (xid, id): by the id alone,
 -- with or without a horizon, one event in eight was lost when measured.
-SELECT e.xid::text AS at_xid, e.id AS at_id, e.tenant_id, e.project_id, e.seq, e.event_type, e.plan_id, e.task_id,
+SELECT e.xid::text AS at_xid, e.id AS at_id, e.tenant_id, e.project_id, e.seq, e.event_type, e.schema_version, e.plan_id, e.task_id,
        CASE WHEN e.event_type = ANY (%(causes)s) THEN e.payload END AS payload
   FROM events AS e
  WHERE (e.xid, e.id) > (%(xid)s::xid8, %(id)s) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
@@ -145,7 +145,7 @@ SELECT n.seq, n.receiver_id, n.envelope
 
 -- sent_page --
 -- Of the next events of a project: where they end, and which of them sent envelopes.
-SELECT seq, CASE WHEN event_type = 'NotificationSent' THEN payload END AS payload
+SELECT seq, event_type, schema_version, CASE WHEN event_type = 'NotificationSent' THEN payload END AS payload
   FROM events
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND seq > %(after)s
  ORDER BY seq LIMIT %(limit)s;

@@ -26,14 +26,14 @@ SELECT plan_id, state, objective, intent, language, brief_artifact_id, profile_i
 
 -- planned_tasks --
 -- The contracts of a plan's tasks, in the order in which they were planned.
-SELECT payload -> 'task' AS task FROM events
+SELECT schema_version, payload FROM events
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s AND stream = %(stream)s
    AND event_type = 'TaskPlanned'
  ORDER BY version LIMIT 20000;
 
 -- plan_inputs --
 -- The inputs that a plan was created with.
-SELECT payload -> 'inputs' AS inputs FROM events
+SELECT schema_version, payload FROM events
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version = 1;
 
 -- list_tasks --

@@ -35,7 +35,7 @@ SELECT tenant_id, project_id, plan_id FROM plans WHERE shard = %(shard)s AND sta
 
 -- plan_events --
 -- A plan's stream from a version on, to be folded.
-SELECT version, event_type, task_id, actor, trace_id, payload
+SELECT version, event_type, schema_version, task_id, actor, trace_id, payload
   FROM events
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version > %(after)s
  ORDER BY version LIMIT %(limit)s;
