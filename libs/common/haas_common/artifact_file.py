@@ -13,10 +13,21 @@ from typing import Any
 
 import yaml
 
+from haas_common import front_matter
+from haas_common.front_matter import FrontMatterInvalid
+
 DOMAIN = b"haas.artifact.v1\0"
-FRONT_BYTES_MAX = 256 * 1024
+#: What the store itself writes: a draft's own front matter cannot say it.
+OWN = frozenset(
+    {
+        "artifact_id", "tenant_id", "project_id", "plan_id", "task_id", "version", "hash_prev", "hash_curr",
+        "signature", "signer", "signer_key", "schema_version", "status", "created_at", "updated_at", "type", "title",
+        "artifact_type", "sources", "links", "data",
+    }
+)  # fmt: skip
+_INTEGERS = ("version",)
+_DIGITS = re.compile(r"[0-9]{1,18}\Z")
 _COVERED_NOT = re.compile(rb"^(?:hash_curr|signature): .*\n", re.MULTILINE)
-_FRONT = re.compile(rb"---\n(.*?\n)---\n", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,22 +67,10 @@ class Document:
     data: Mapping[str, Any]
 
 
-class _Loader(yaml.CSafeLoader):
-    """Reads times as the text that they are."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def hash_of(file: bytes) -> str:
     """Returns the `hash_curr` that a file's bytes give."""
-    front = _FRONT.match(file)
-    if front is None:
-        raise ValueError("an artifact begins with front matter")
-    covered = _COVERED_NOT.sub(b"", file[: front.end()]) + file[front.end() :]
+    _, body = front_matter.split(file)
+    covered = _COVERED_NOT.sub(b"", file[: len(file) - len(body)]) + body
     return f"sha256:{hashlib.sha256(DOMAIN + covered).hexdigest()}"
 
 
@@ -92,16 +91,41 @@ def seal(unsealed: bytes, hash_curr: str, signature: str) -> bytes:
 
 
 def parse(file: bytes) -> Document:
-    """Reads an artifact's bytes. Raises ValueError for what is none."""
-    match = _FRONT.match(file)
-    if match is None or len(match[1]) > FRONT_BYTES_MAX:
-        raise ValueError("not an artifact: front matter is missing or too large")
+    """Reads an artifact's bytes. Every scalar of its front matter is a text but for `version`.
+
+    Raises:
+        ValueError: it is none; where front matter is at fault, FrontMatterInvalid.
+    """
+    raw, body = front_matter.split(file)
     # By \n alone: JSON may hold the other characters that str.splitlines takes for an end.
-    lines = match[1].decode().split("\n")
-    data_line = next((line for line in lines if line.startswith("data: ")), "data: {}")
-    head = "\n".join(line for line in lines if not line.startswith("data: "))
+    lines = raw.decode().split("\n")
+    data_lines = [line for line in lines if line.startswith("data: ")]
+    if len(data_lines) > 1:
+        raise FrontMatterInvalid("the key stands there twice", "data")
+    front = front_matter.read("\n".join(line for line in lines if not line.startswith("data: ")))
+    for name in _INTEGERS:
+        if name in front:
+            front[name] = _integer(name, front[name])
+    return Document(front, body.decode(), _data(data_lines))
+
+
+def _integer(name: str, value: object) -> int:
+    if not isinstance(value, str) or not _DIGITS.match(value):
+        raise FrontMatterInvalid("it is a whole number", name)
+    return int(value)
+
+
+def _data(lines: Sequence[str]) -> dict[str, Any]:
+    if not lines:
+        return {}
     try:
-        front = yaml.load(head, Loader=_Loader)  # noqa: S506 - a SafeLoader without timestamps
-    except yaml.YAMLError as error:
-        raise ValueError("not an artifact: the front matter does not parse") from error
-    return Document(front or {}, file[match.end() :].decode(), json.loads(data_line.removeprefix("data: ")))
+        data = json.loads(lines[0].removeprefix("data: "), parse_constant=_no_number)
+    except RecursionError:
+        raise FrontMatterInvalid("it is nested too deep", "data") from None
+    if not isinstance(data, dict):
+        raise FrontMatterInvalid("it is an object", "data")
+    return data
+
+
+def _no_number(name: str) -> float:
+    raise FrontMatterInvalid(f"{name} is no number of JSON", "data")
