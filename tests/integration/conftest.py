@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import redis
 
+from haas_common.db import Database
 from haas_common.db.migrate import migrate
 from haas_common.sockets import short_url
 from tests.support import embedded
@@ -37,6 +38,17 @@ class TestDatabase:
     admin_dsn: str
     app_dsn: str
     context_key: bytes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file that wraps the keys of personal data, for every database that a test opens without naming one."""
+    path = tmp_path_factory.mktemp("keys") / "data.key"
+    path.write_text(f"{bytes(range(32, 64)).hex()}\n")
+    defaults = Database.open.__func__.__kwdefaults__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(defaults, "data_key", path)
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ The mesh authority proves services to each other (URI SAN `spiffe://haas/svc/<se
 edge to clients. Every file is 0600 inside a 0700 folder and is replaced by rename, so that a reader sees the old bytes
 or the new ones. Renewal keeps a certificate's private key: one file changes, no reader meets a pair that mismatches.
 
-    <secrets>/authority/{mesh-ca,edge-ca}.{pem,key}  context.key  {artifact,artifact.pub,checkpoint}.pem  jwks.json
-                        fleet-keys.json
+    <secrets>/authority/{mesh-ca,edge-ca}.{pem,key}  {context,data}.key  {artifact,artifact.pub,checkpoint}.pem
+                        {jwks,fleet-keys}.json
     <secrets>/edge/{ca.pem,tls.pem,tls.key}  jwks.json  mesh/{ca.pem,tls.pem,tls.key}
-    <secrets>/<service>/{ca.pem,tls.pem,tls.key,jwks.json,fleet-keys.json,context.key}, where needed
+    <secrets>/<service>/{ca.pem,tls.pem,tls.key,jwks.json,fleet-keys.json,context.key,data.key}, where needed
                         {token,artifact,artifact.pub,checkpoint}.pem
 """
 
@@ -335,6 +335,35 @@ def rotate_fleet_key(secrets_dir: Path, use: str, services: Sequence[str]) -> st
     return fresh.kid
 
 
+def _random_line() -> bytes:
+    """32 bytes as hex, and a line's end."""
+    return randomness.token_hex(32).encode() + b"\n"
+
+
+def rotate_data_key(secrets_dir: Path, services: Iterable[str]) -> Path:
+    """Puts a new key before the others in data.key and returns the file; `retire_data_keys` takes the others away.
+
+    Services read the file again when it has changed: from then on the new key wraps, and all of them unwrap.
+    """
+    path = secrets_dir / "authority" / "data.key"
+    write_secret(path, _random_line() + path.read_bytes())
+    _hand_out_data_key(secrets_dir, services)
+    return path
+
+
+def retire_data_keys(secrets_dir: Path, services: Iterable[str]) -> None:
+    """Leaves in data.key the two newest keys: the one before may still have wrapped something while it was replaced."""
+    path = secrets_dir / "authority" / "data.key"
+    write_secret(path, b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    _hand_out_data_key(secrets_dir, services)
+
+
+def _hand_out_data_key(secrets_dir: Path, services: Iterable[str]) -> None:
+    data = (secrets_dir / "authority" / "data.key").read_bytes()
+    for service in services:
+        _write_when_changed(secrets_dir / service / "data.key", data)
+
+
 def _artifact_public(authority: Path) -> bytes:
     """The public half of the artifact key as PEM, kept beside the private one."""
     public = _fleet_key(authority, "artifact").public_key()
@@ -352,9 +381,10 @@ def write_fleet_secrets(secrets_dir: Path, services: Sequence[str], edge_hosts: 
     secrets_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = secrets_dir / "authority"
     mesh = create_mesh(authority)
-    context = authority / "context.key"
-    if not context.is_file():
-        write_secret(context, randomness.token_hex(32).encode() + b"\n")
+    context, data = authority / "context.key", authority / "data.key"
+    for path in (context, data):
+        if not path.is_file():
+            write_secret(path, _random_line())
     public = _artifact_public(authority)
     issuers = []
     for service in services:
@@ -370,3 +400,4 @@ def write_fleet_secrets(secrets_dir: Path, services: Sequence[str], edge_hosts: 
     _publish_jwks(secrets_dir, services, issuers)
     _publish_fleet_keys(secrets_dir, services)
     _hand_out_fleet_keys(secrets_dir, services)
+    _hand_out_data_key(secrets_dir, services)

@@ -31,8 +31,7 @@ SERVICE = mcp_pb2.DESCRIPTOR.services_by_name["Tools"]
 async def built(config: Config, sandbox: Sandbox):
     """Opens the parts and closes them in reverse."""
     async with contextlib.AsyncExitStack() as stack:
-        key = bytes.fromhex(config.secret_text("context.key"))
-        database = await Database.open(config.secret_text("database.url"), key, "haas_mcp")
+        database = await Database.of(config)
         stack.push_async_callback(database.close)
         limiter = Limiter(config.secret_text("valkey.url"))
         stack.push_async_callback(limiter.close)

@@ -10,7 +10,7 @@ import pathlib
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import psycopg_pool
@@ -22,6 +22,9 @@ from haas_common.config import Config
 from haas_common.db import lint
 from haas_common.db.queries import Query
 from haas_common.db.translate import translate
+
+if TYPE_CHECKING:
+    from haas_common.sealing import Vault
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 DEFAULT_TIMEOUT_S = 10.0
@@ -51,10 +54,15 @@ class Lease:
 
 
 class Tx:
-    """An open transaction. Runs named queries only."""
+    """An open transaction. Runs named queries only.
 
-    def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]]) -> None:
+    Attributes:
+        vault: seals personal data that is appended, and opens what is read.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]], vault: "Vault") -> None:
         self._connection = connection
+        self.vault = vault
 
     async def all(self, query: Query, **params: Any) -> list[dict[str, Any]]:
         """Runs a query, returns its rows."""
@@ -89,8 +97,9 @@ class Tx:
 class Database:
     """The pool of a service, and its doors."""
 
-    def __init__(self, url: str, context_key: bytes, application: str, *, pool_max: int = 6) -> None:
+    def __init__(self, url: str, context_key: bytes, application: str, vault: "Vault", *, pool_max: int = 6) -> None:
         self._key = context_key
+        self.vault = vault
         self.conninfo = connection_parameters(url, application)
         self._pool = psycopg_pool.AsyncConnectionPool(
             kwargs={**self.conninfo, "autocommit": True, "row_factory": dict_row},
@@ -103,12 +112,31 @@ class Database:
         )
 
     @classmethod
-    async def open(cls, url: str, context_key: bytes, application: str, *, pool_max: int = 6) -> "Database":
+    async def open(
+        cls,
+        url: str,
+        context_key: bytes,
+        application: str,
+        *,
+        data_key: pathlib.Path | None = None,
+        pool_max: int = 6,
+    ) -> "Database":
         """Opens the pool and refuses to go on where the catalogue breaks a rule of isolation (design 8).
+
+        Args:
+            url: the service's own role.
+            context_key: 32 bytes that sign tenant contexts.
+            application: what the server shows.
+            data_key: the file that wraps the keys of personal data; without it that is neither written nor read.
+            pool_max: how many connections at most.
 
         Raises DatabaseUnavailable, or haas_common.db.lint.CatalogueError.
         """
-        database = cls(url, context_key, application, pool_max=pool_max)
+        # Not above: the vault works through these doors.
+        from haas_common.sealing import KeyRing, Vault
+
+        vault = Vault(KeyRing(data_key) if data_key is not None else None)
+        database = cls(url, context_key, application, vault, pool_max=pool_max)
         try:
             await database._pool.open(wait=True, timeout=15)
             async with database._pool.connection() as connection:
@@ -123,9 +151,14 @@ class Database:
 
     @classmethod
     async def of(cls, config: Config, *, pool_max: int = 6) -> "Database":
-        """Opens a service's database by its secrets `database.url` and `context.key`; see `open`."""
-        key = bytes.fromhex(config.secret_text("context.key"))
-        return await cls.open(config.secret_text("database.url"), key, f"haas-{config.service}", pool_max=pool_max)
+        """Opens a service's database by its secrets `database.url`, `context.key` and `data.key`; see `open`."""
+        return await cls.open(
+            config.secret_text("database.url"),
+            bytes.fromhex(config.secret_text("context.key")),
+            f"haas-{config.service}",
+            data_key=config.secret_path("data.key"),
+            pool_max=pool_max,
+        )
 
     async def close(self) -> None:
         """Closes every connection; what is under way has two seconds."""
@@ -154,7 +187,7 @@ class Database:
         connection = await self._begin(lease, scopes, left_s)
         cut = asyncio.get_running_loop().call_later(left_s + _CUT_AFTER_S, _cut, connection)
         try:
-            yield Tx(connection)
+            yield Tx(connection, self.vault)
             await connection.execute(b"COMMIT")
         except BaseException as error:
             await _roll_back(connection)

@@ -1,0 +1,402 @@
+"""Personal data at rest: sealed under a key per project and person, and gone with that key (docs/howto/erase-data.md).
+
+A personal value of a payload (`haas_common.events.personal_paths`) is stored as
+
+    {"$sealed": key id, "data": base64url(nonce, 12 bytes ‖ AES-256-GCM of its JSON), "kind": "string" | …}
+
+bound to tenant, project, stream, event type and path, so that it opens nowhere else. The stored bytes are what the
+chain covers: destroying a key changes none of them. `kind` is what stands in the value's place from then on.
+"""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from haas_common import errors
+from haas_common.config import ConfigInvalid
+from haas_common.db import Scope, Tx, load_queries
+from haas_common.events import personal_paths
+from haas_common.ids import new_id
+
+if TYPE_CHECKING:
+    from haas_common.eventstore import NewEvent
+
+SQL = load_queries("haas_common")
+ERASED = "[erased]"
+#: What was read with a key is read for this long after it was destroyed, by other processes at most.
+CACHE_S = 30.0
+_CACHE_MAX = 10_000
+_NONCE_BYTES = 12
+_KEK_ID_BYTES = 4
+_KINDS: Mapping[type, str] = {str: "string", dict: "object", list: "array"}
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+Path = tuple[str | int, ...]
+# A path's next part to what follows; None where the value itself is personal.
+Tree = dict[str, Any]
+Convert = Callable[[Any, str], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A payload as it is stored, and where: what its values are bound to."""
+
+    scope: Scope
+    stream: str
+    type: str
+    payload: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Subject:
+    """Whose data: a person of a project; "" for what is nobody's own."""
+
+    scope: Scope
+    subject: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Key:
+    """A data key; `cipher` is None once it is destroyed."""
+
+    key_id: str
+    cipher: AESGCM | None
+    until_s: float
+
+
+class KeyRing:
+    """The fleet's data.key: each line 32 bytes as hex; the first wraps, all unwrap. Read again when it has changed."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._mark: tuple[int, int] = (0, 0)
+        self._ciphers: dict[bytes, AESGCM] = {}
+        self._first = b""
+
+    @property
+    def first(self) -> bytes:
+        """The id of the key that wraps."""
+        self._read()
+        return self._first
+
+    def wrap(self, key: bytes, scope: Scope, key_id: str) -> bytes:
+        """Returns 64 bytes: the wrapping key's id, a nonce, the data key under AES-256-GCM."""
+        self._read()
+        nonce = os.urandom(_NONCE_BYTES)
+        return self._first + nonce + self._ciphers[self._first].encrypt(nonce, key, _framed("key", scope, key_id))
+
+    def unwrap(self, wrapped: bytes, scope: Scope, key_id: str) -> bytes:
+        """Returns a data key. Raises HashMismatch for what these keys did not wrap, or wrapped for another place."""
+        kek_id = bytes(wrapped[:_KEK_ID_BYTES])
+        if kek_id not in self._ciphers:
+            self._read()
+        nonce, sealed = wrapped[_KEK_ID_BYTES : _KEK_ID_BYTES + _NONCE_BYTES], wrapped[_KEK_ID_BYTES + _NONCE_BYTES :]
+        try:
+            return self._ciphers[kek_id].decrypt(nonce, sealed, _framed("key", scope, key_id))
+        except (KeyError, InvalidTag):
+            raise errors.HashMismatch(
+                "A data key cannot be opened with this fleet's data.key.", key_id=key_id
+            ) from None
+
+    def _read(self) -> None:
+        try:
+            found = self._path.stat()
+            if (found.st_mtime_ns, found.st_ino) == self._mark:
+                return
+            keys = [bytes.fromhex(line) for line in self._path.read_text(encoding="ascii").split()]
+        except (OSError, ValueError):
+            raise ConfigInvalid(f"{self._path} holds no key: lines of 64 hexadecimal digits.") from None
+        if not keys or any(len(key) != 32 for key in keys):
+            raise ConfigInvalid(f"{self._path} holds no key: lines of 64 hexadecimal digits.")
+        ids = [hashlib.sha256(b"haas.data.key.v1\0" + key).digest()[:_KEK_ID_BYTES] for key in keys]
+        self._ciphers = {kek_id: AESGCM(key) for kek_id, key in zip(ids, keys, strict=True)}
+        self._first, self._mark = ids[0], (found.st_mtime_ns, found.st_ino)
+
+
+class Vault:
+    """Seals what is appended and opens what is read."""
+
+    def __init__(self, ring: KeyRing | None) -> None:
+        """Takes the fleet's key; without one whatever is personal is refused, and all else goes on."""
+        self._ring = ring
+        self._keys: OrderedDict[tuple[Scope, str], _Key] = OrderedDict()
+
+    def _needed(self) -> KeyRing:
+        if self._ring is None:
+            raise ConfigInvalid("data.key is missing: this service may not read or write personal data.")
+        return self._ring
+
+    async def seal_all(self, tx: Tx, events: Sequence["NewEvent"]) -> list[Mapping[str, Any]]:
+        """Returns the payloads as they are to be stored.
+
+        The keys are held until the transaction ends: what is sealed under one is committed before it is destroyed.
+        """
+        personal = [event for event in events if _tree(event.type)]
+        if not personal:
+            return [event.payload for event in events]
+        keys = await self.hold(tx, {Subject(event.scope, event.subject) for event in personal}, make=True)
+        nonces = _nonces()
+        return [
+            _sealed(event, keys[Subject(event.scope, event.subject)], nonces) if _tree(event.type) else event.payload
+            for event in events
+        ]
+
+    async def hold(self, tx: Tx, subjects: Iterable[Subject], *, make: bool = False) -> dict[Subject, _Key]:
+        """Returns the subjects' living keys and keeps them alive until the transaction ends.
+
+        Whoever writes what it has read of a person elsewhere holds the key first: an erasure then comes wholly before
+        it or wholly after.
+
+        Args:
+            tx: the transaction.
+            subjects: whose.
+            make: whether to make the keys that there are not.
+        """
+        wanted = sorted(set(subjects))
+        found = await self._living(tx, wanted)
+        missing = [subject for subject in wanted if subject not in found]
+        if make and missing:
+            await tx.run(SQL.add_data_keys, rows=_rows(self._made(subject) for subject in missing))
+            # Another transaction may have been the first: then its key is the living one.
+            found |= await self._living(tx, missing)
+        return found
+
+    async def _living(self, tx: Tx, subjects: Sequence[Subject]) -> dict[Subject, _Key]:
+        rows = await tx.all(SQL.hold_data_keys, rows=_rows(_subject_row(s) for s in subjects)) if subjects else []
+        return {Subject(_scope_of(r), r["subject"]): self._kept(r) for r in rows}
+
+    async def open_all(self, tx: Tx, stored: Sequence[Stored], *, fresh: bool = False) -> list[dict[str, Any]]:
+        """Returns payloads with every personal value in the clear; what was erased reads as erased.
+
+        Args:
+            tx: a transaction that sees their projects.
+            stored: the payloads and their places.
+            fresh: asks for the keys anew and holds them, for whoever writes what it reads elsewhere.
+
+        Raises HashMismatch for a value that was tampered with, or taken from another place.
+        """
+        named: dict[tuple[Scope, str], _Key | None] = {}
+        for one in stored:
+            _note_keys(one, named)
+        if not named:
+            return [one.payload for one in stored]
+        await self._find(tx, named, fresh=fresh)
+        return [_opened(one, named) for one in stored]
+
+    async def open_one(self, tx: Tx, stored: Stored) -> dict[str, Any]:
+        """Returns one payload; see open_all."""
+        return (await self.open_all(tx, [stored]))[0]
+
+    def forget(self, scope: Scope, key_ids: Iterable[str]) -> None:
+        """Lets go of keys that were destroyed."""
+        for key_id in key_ids:
+            self._keys.pop((scope, key_id), None)
+
+    async def _find(self, tx: Tx, named: dict[tuple[Scope, str], _Key | None], *, fresh: bool) -> None:
+        now_s = time.monotonic()
+        if not fresh:
+            for place in named:
+                kept = self._keys.get(place)
+                named[place] = kept if kept is not None and kept.until_s > now_s else None
+        wanted = sorted(place for place, key in named.items() if key is None)
+        if not wanted:
+            return
+        rows = _rows({**_in(scope), "key_id": key_id} for scope, key_id in wanted)
+        for row in await tx.all(SQL.hold_named_keys if fresh else SQL.data_keys_by_id, rows=rows):
+            named[_scope_of(row), row["key_id"]] = self._kept(row)
+        if any(key is None for key in named.values()):
+            raise errors.HashMismatch("Sealed data names a key that there never was.")
+
+    def _kept(self, row: Mapping[str, Any]) -> _Key:
+        """Returns the key of a row and keeps it for a while."""
+        scope, key_id, until_s = _scope_of(row), row["key_id"], time.monotonic() + CACHE_S
+        before = self._keys.get((scope, key_id))
+        cipher = None
+        if row["wrapped"] is not None:
+            known = before.cipher if before is not None else None
+            cipher = known or AESGCM(self._needed().unwrap(row["wrapped"], scope, key_id))
+        key = _Key(key_id, cipher, until_s)
+        self._keys[scope, key_id] = key
+        self._keys.move_to_end((scope, key_id))
+        while len(self._keys) > _CACHE_MAX:
+            self._keys.popitem(last=False)
+        return key
+
+    def _made(self, subject: Subject) -> dict[str, str]:
+        key_id = new_id("dk")
+        wrapped = self._needed().wrap(os.urandom(32), subject.scope, key_id)
+        return {**_subject_row(subject), "key_id": key_id, "wrapped": wrapped.hex()}
+
+
+async def rewrap(tx: Tx, ring: KeyRing, scope: Scope, limit: int) -> int:
+    """Wraps a project's keys anew that the first line of data.key did not wrap; returns how many, `limit` at most."""
+    rows = await tx.all(SQL.data_keys_to_rewrap, **_in(scope), first=ring.first, limit=limit)
+    fresh = [
+        {
+            **_in(scope),
+            "key_id": row["key_id"],
+            "wrapped": ring.wrap(ring.unwrap(row["wrapped"], scope, row["key_id"]), scope, row["key_id"]).hex(),
+        }
+        for row in rows
+    ]
+    if fresh:
+        await tx.run(SQL.rewrap_data_keys, rows=_rows(fresh))
+    return len(fresh)
+
+
+async def erased_refs(tx: Tx, scope: Scope, refs: Sequence[str]) -> set[str]:
+    """Returns which of these blobs an erasure took away: that they are gone is no sign of tampering."""
+    rows = await tx.all(SQL.erased_refs, **_in(scope), refs=list(refs)) if refs else []
+    return {row["ref"] for row in rows}
+
+
+def sealed_size(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a payload that is as long as the sealed one: what does not fit is found before it is appended."""
+
+    def longer(value: Any, path: str) -> Any:
+        length = _NONCE_BYTES + len(_encode(value).encode()) + 16
+        return {"$sealed": "x" * 28, "data": "x" * -(-length * 4 // 3), "kind": _KINDS.get(type(value), "other")}
+
+    return _converted(payload, _tree(event_type), "", _unless_empty(longer))
+
+
+def _sealed(event: "NewEvent", key: _Key, nonces: Iterator[bytes]) -> dict[str, Any]:
+    cipher, key_id = key.cipher, key.key_id
+    assert cipher is not None  # a living one
+    bound = _bound(event.scope, event.stream, event.type)
+
+    def seal(value: Any, path: str) -> dict[str, str]:
+        nonce = next(nonces)
+        data = nonce + cipher.encrypt(nonce, _encode(value).encode(), bound + path.encode())
+        text = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        return {"$sealed": key_id, "data": text, "kind": _KINDS.get(type(value), "other")}
+
+    return _converted(event.payload, _tree(event.type), "", _unless_empty(seal))
+
+
+def _opened(stored: Stored, keys: Mapping[tuple[Scope, str], _Key | None]) -> dict[str, Any]:
+    bound = _bound(stored.scope, stored.stream, stored.type)
+
+    def unseal(value: Any, path: str) -> Any:
+        if not is_sealed(value):
+            return value
+        key = keys[stored.scope, value["$sealed"]]
+        if key is None or key.cipher is None:
+            return erased_value(value["kind"])
+        try:
+            data = base64.urlsafe_b64decode(value["data"] + "=" * (-len(value["data"]) % 4))
+            return json.loads(key.cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], bound + path.encode()))
+        except (InvalidTag, ValueError):
+            sentence = "Sealed data was changed, or taken from another place."
+            raise errors.HashMismatch(sentence, stream=stored.stream, field=path) from None
+
+    tree = _tree(stored.type)
+    return _converted(stored.payload, tree, "", unseal) if tree else stored.payload
+
+
+def is_sealed(value: Any) -> bool:
+    """Tells whether a value at a personal path is a sealed one."""
+    return isinstance(value, dict) and value.keys() == {"$sealed", "data", "kind"}
+
+
+def erased_value(kind: str) -> Any:
+    """Returns what an erased value reads as: still of its own kind, so that a fold goes on."""
+    if kind == "string":
+        return ERASED
+    return {} if kind == "object" else [] if kind == "array" else None
+
+
+def _note_keys(stored: Stored, named: dict[tuple[Scope, str], _Key | None]) -> None:
+    tree = _tree(stored.type)
+    if not tree:
+        return
+
+    def note(value: Any, path: str) -> Any:
+        if is_sealed(value):
+            named[stored.scope, value["$sealed"]] = None
+        return value
+
+    _converted(stored.payload, tree, "", note)
+
+
+def _unless_empty(convert: Convert) -> Convert:
+    """An empty value says nothing about anybody and is left as it is."""
+    return lambda value, path: value if value is None or value in ("", {}, []) else convert(value, path)
+
+
+@cache
+def _tree(event_type: str) -> Tree:
+    """The personal paths of a type, by their parts."""
+    tree: Tree = {}
+    for path in personal_paths(event_type):
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = None
+    return tree
+
+
+def _converted(node: Any, tree: Tree, where: str, convert: Convert) -> Any:
+    """Returns a copy with every value that the tree names converted; what has another shape is left as it is."""
+    if "*" in tree:
+        if not isinstance(node, list):
+            return node
+        rest = tree["*"]
+        return [_step(value, rest, f"{where}/{number}", convert) for number, value in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    found = dict(node)
+    for name, rest in tree.items():
+        if name in found:
+            found[name] = _step(found[name], rest, f"{where}/{name}", convert)
+    return found
+
+
+def _step(value: Any, rest: Tree | None, where: str, convert: Convert) -> Any:
+    return convert(value, where) if rest is None else _converted(value, rest, where, convert)
+
+
+def _nonces() -> Iterator[bytes]:
+    """Fresh nonces; one call to the system serves many."""
+    while True:
+        many = os.urandom(_NONCE_BYTES * 64)
+        yield from (many[at : at + _NONCE_BYTES] for at in range(0, len(many), _NONCE_BYTES))
+
+
+def _bound(scope: Scope, stream: str, event_type: str) -> bytes:
+    return _framed("value", scope, stream, event_type)
+
+
+def _framed(domain: str, scope: Scope, *parts: str) -> bytes:
+    """What a cipher's text is bound to: each part behind its length in bytes (4, big-endian)."""
+    out = [f"haas.sealed.{domain}.v1\0".encode()]
+    for part in (scope.tenant_id, scope.project_id, *parts):
+        data = part.encode()
+        out += (len(data).to_bytes(4, "big"), data)
+    return b"".join(out)
+
+
+def _in(scope: Scope) -> dict[str, str]:
+    return {"tenant_id": scope.tenant_id, "project_id": scope.project_id}
+
+
+def _scope_of(row: Mapping[str, Any]) -> Scope:
+    return Scope(row["tenant_id"], row["project_id"])
+
+
+def _subject_row(subject: Subject) -> dict[str, str]:
+    return {**_in(subject.scope), "subject": subject.subject}
+
+
+def _rows(rows: Iterable[Mapping[str, str]]) -> str:
+    return json.dumps(list(rows), ensure_ascii=False)
