@@ -83,7 +83,7 @@ def test_the_migrations_lead_to_the_schema(servers: embedded.Servers, template: 
     ("kind", "change"),
     [
         ("columns", "ALTER TABLE haas.plans ADD COLUMN extra text"),
-        ("indexes", "DROP INDEX haas.events_by_plan"),
+        ("indexes", "DROP INDEX haas.events_c0_p0_by_plan"),
         ("policies", "DROP POLICY one_scope ON haas.plans"),
         ("constraints", "ALTER TABLE haas.tasks_read DROP CONSTRAINT tasks_read_status_check"),
         ("relations", "GRANT DELETE ON haas.plans TO haas_app"),

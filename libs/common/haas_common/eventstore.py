@@ -12,6 +12,8 @@ from haas_common.strings import nul_in
 
 SQL = load_queries("haas_common")
 PAYLOAD_BYTES_MAX = 32 * 1024
+# How haas.append reads a batch: events, and the fields of each, apart by characters that JSON cannot hold.
+_EVENT, _FIELD, _FIELDS = "\x1e", "\x1f", 13
 # Made once: json.dumps makes an encoder per call wherever an option is not its default.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -26,6 +28,7 @@ class NewEvent:
         payload: what happened, JSON-able; larger things go to the blob store by hash (design 7).
         expected_version: the stream's version before this batch; None where the writer needs no such check.
         schema_version: of the payload; 0 for the version of today.
+        subject: the person whose data its personal fields are, sealed under that person's key; "" for nobody's own.
     """
 
     scope: Scope
@@ -40,6 +43,7 @@ class NewEvent:
     correlation_id: str = ""
     trace_id: str = ""
     schema_version: int = 0
+    subject: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,29 +77,36 @@ def event_text(event_type: str, payload: Mapping[str, Any], schema_version: int 
     return payload_text(payload)
 
 
-def _document(events: Sequence[NewEvent]) -> str:
-    """Returns the batch as the JSON array that haas.append reads; payloads keep their exact bytes."""
-    rows = []
-    for event in events:
+def _document(events: Sequence[NewEvent], sealed: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the batch as the one text that haas.append reads; payloads keep their exact bytes."""
+    lines = []
+    for event, payload in zip(events, sealed, strict=True):
         text = event_text(event.type, event.payload, event.schema_version)
-        head = _encode(
-            {
-                "tenant_id": event.scope.tenant_id,
-                "project_id": event.scope.project_id,
-                "stream": event.stream,
-                "expected_version": event.expected_version,
-                "event_type": event.type,
-                "schema_version": event.schema_version or EVENT_TYPES[event.type].schema_version,
-                "plan_id": event.plan_id,
-                "task_id": event.task_id,
-                "actor": event.actor,
-                "causation_id": event.causation_id,
-                "correlation_id": event.correlation_id,
-                "trace_id": event.trace_id,
-            }
+        if payload is not event.payload:
+            text = payload_text(payload)
+        expected = event.expected_version
+        line = _FIELD.join(
+            (
+                event.scope.tenant_id,
+                event.scope.project_id,
+                event.stream,
+                "" if expected is None else str(expected),
+                event.type,
+                str(event.schema_version or EVENT_TYPES[event.type].schema_version),
+                event.plan_id,
+                event.task_id,
+                event.actor,
+                event.causation_id,
+                event.correlation_id,
+                event.trace_id,
+                text,
+            )
         )
-        rows.append(f'{head[:-1]},"payload":{text}}}')
-    return f"[{','.join(rows)}]"
+        # JSON has no control characters: one more of ours, or a NUL, came with a name.
+        if line.count(_FIELD) != _FIELDS - 1 or _EVENT in line or "\0" in line:
+            raise ValueError(f"the stream, plan, task, actor or trace of an event {event.type} holds a control character")
+        lines.append(line)
+    return _EVENT.join(lines)
 
 
 async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None) -> list[Recorded]:
@@ -105,7 +116,12 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
     """
     if not events:
         return []
-    rows = await tx.all(
-        SQL.append, doc=_document(events), lease=lease.name if lease else None, epoch=lease.epoch if lease else None
+    sealed = await tx.vault.seal_all(tx, events)
+    row = await tx.one(
+        SQL.append, doc=_document(events, sealed), lease=lease.name if lease else None, epoch=lease.epoch if lease else None
     )
-    return [Recorded(r["event_seq"], r["event_version"], r["event_hash"], r["event_recorded_at"]) for r in rows]
+    at, hashes = row["recorded_at"], row["hashes"]
+    return [
+        Recorded(seq, version, hashes[n * 32 : n * 32 + 32], at)
+        for n, (seq, version) in enumerate(zip(row["seqs"], row["versions"], strict=True))
+    ]

@@ -5,6 +5,9 @@
 
 import importlib.resources
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -13,6 +16,13 @@ from haas_common.db.doors import connection_parameters
 
 _LOCK = 0x4841_4153  # "HAAS"
 _PADDED = 64  # SHA-256's block, RFC 2104
+_ROLES: dict[str, LiteralString] = {
+    "haas_owner": "NOLOGIN",
+    "haas_writer": "NOLOGIN",
+    "haas_app": "LOGIN",
+    "haas_projector": "LOGIN",
+    "haas_backup": "LOGIN BYPASSRLS",
+}
 
 
 class MigrationError(Exception):
@@ -26,13 +36,16 @@ def migrations() -> list[tuple[str, str]]:
     return [(name.removesuffix(".sql"), folder.joinpath(name).read_text()) for name in files]
 
 
-def migrate(admin_url: str, app_password: str, context_key: bytes) -> list[str]:
+def migrate(
+    admin_url: str, app_password: str, context_key: bytes, others: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """Migrates; returns the names of what was applied. Safe to run at any time and by several at once.
 
     Args:
         admin_url: a role that may create roles and extensions.
         app_password: the password that haas_app gets.
         context_key: 32 bytes that sign tenant contexts.
+        others: passwords of haas_projector and haas_backup; without one a role cannot log in.
 
     Raises MigrationError for a server that is too old, or a database that is newer than this code.
     """
@@ -41,7 +54,7 @@ def migrate(admin_url: str, app_password: str, context_key: bytes) -> list[str]:
     with psycopg.connect(**parameters, autocommit=True) as connection:
         _check_server(connection)
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        _roles(connection, app_password)
+        _roles(connection, {"haas_app": app_password, **others})
         applied = _apply(connection)
         _keep_context_key(connection, context_key)
         return applied
@@ -57,23 +70,34 @@ def _check_server(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         raise MigrationError("HAAS needs the extension pgvector 0.8 or newer on the PostgreSQL server.")
 
 
-def _roles(connection: psycopg.Connection[tuple[object, ...]], app_password: str) -> None:
-    for role, how in (("haas_owner", "NOLOGIN"), ("haas_writer", "NOLOGIN"), ("haas_app", "LOGIN")):
-        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
-            try:
-                connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role), sql.SQL(how)))
-            except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-                # Roles belong to the whole server: another database's migration made it meanwhile.
-                continue
-    for role in ("haas_owner", "haas_writer"):
-        connection.execute(
-            sql.SQL("GRANT {} TO CURRENT_USER WITH INHERIT FALSE, SET TRUE").format(sql.Identifier(role))
-        )
-    connection.execute(sql.SQL("ALTER ROLE haas_app PASSWORD {}").format(sql.Literal(app_password)))
+def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mapping[str, str]) -> None:
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO haas_app").format(database))
-    connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO haas_owner, haas_writer").format(database))
+    for role, how in _ROLES.items():
+        _role(connection, role, how)
+        grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
+        if how == "NOLOGIN":
+            member = sql.SQL("GRANT {} TO CURRENT_USER WITH INHERIT FALSE, SET TRUE")
+            connection.execute(member.format(sql.Identifier(role)))
+            grant = sql.SQL("GRANT CREATE ON DATABASE {} TO {}")
+        connection.execute(grant.format(database, sql.Identifier(role)))
+    for role, password in passwords.items():
+        change = sql.SQL("ALTER ROLE {} PASSWORD {}")
+        connection.execute(change.format(sql.Identifier(role), sql.Literal(password)))
+
+
+def _role(connection: psycopg.Connection[tuple[object, ...]], role: str, how: LiteralString) -> None:
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is not None:
+        return
+    try:
+        connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role), sql.SQL(how)))
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        # Roles belong to the whole server: another database's migration made it meanwhile.
+        return
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MigrationError(
+            f"This server's administrator may not make the role {role} ({how}): have a superuser make it."
+        ) from error
 
 
 def _apply(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:

@@ -1,7 +1,6 @@
 -- append --
 -- Appends a batch of events in one order (haas.append); fenced when a lease is named.
-SELECT event_seq, event_version, event_hash, event_recorded_at
-  FROM haas.append(%(doc)s::json, %(lease)s, %(epoch)s);
+SELECT recorded_at, seqs, versions, hashes FROM haas.append(%(doc)s, %(lease)s, %(epoch)s);
 
 -- project_artifact --
 -- Puts the newest version of an artifact into the read model.
@@ -61,3 +60,53 @@ SELECT DISTINCT ON (name) name, version, ref, size_bytes
   FROM documents
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s
  ORDER BY name, version DESC LIMIT 1000;
+
+-- add_data_keys --
+-- Keeps keys of subjects that have no living one: [{tenant_id, project_id, key_id, subject, wrapped (hex)}].
+INSERT INTO data_keys (tenant_id, project_id, key_id, subject, wrapped)
+SELECT w.tenant_id, w.project_id, w.key_id, w.subject, decode(w.wrapped, 'hex')
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key_id text, subject text, wrapped text)
+ ORDER BY w.tenant_id, w.project_id, w.subject
+ON CONFLICT (tenant_id, project_id, subject) WHERE destroyed_at IS NULL DO NOTHING;
+
+-- hold_data_keys --
+-- The living keys of subjects, kept alive until the transaction ends; an erasure locks them FOR UPDATE.
+SELECT k.tenant_id, k.project_id, k.subject, k.key_id, k.wrapped
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, subject text)
+  JOIN data_keys AS k ON k.tenant_id = w.tenant_id AND k.project_id = w.project_id AND k.subject = w.subject
+                     AND k.destroyed_at IS NULL
+ ORDER BY k.tenant_id, k.project_id, k.subject
+   FOR KEY SHARE OF k;
+
+-- hold_named_keys --
+-- Keys by their ids, the living ones kept alive until the transaction ends.
+SELECT k.tenant_id, k.project_id, k.key_id, k.wrapped
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key_id text)
+  JOIN data_keys AS k ON k.tenant_id = w.tenant_id AND k.project_id = w.project_id AND k.key_id = w.key_id
+ ORDER BY k.tenant_id, k.project_id, k.subject, k.key_id
+   FOR KEY SHARE OF k;
+
+-- data_keys_by_id --
+-- Keys by their ids; a destroyed one has nothing to open with.
+SELECT k.tenant_id, k.project_id, k.key_id, k.wrapped
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key_id text)
+  JOIN data_keys AS k ON k.tenant_id = w.tenant_id AND k.project_id = w.project_id AND k.key_id = w.key_id;
+
+-- data_keys_to_rewrap --
+-- Living keys of a project that another than the first line of data.key wraps.
+SELECT key_id, wrapped FROM data_keys
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND destroyed_at IS NULL
+   AND substr(wrapped, 1, 4) <> %(first)s::bytea
+ ORDER BY key_id LIMIT %(limit)s
+   FOR NO KEY UPDATE;
+
+-- rewrap_data_keys --
+-- Puts keys in their new wrapping: [{tenant_id, project_id, key_id, wrapped (hex)}]; one that was destroyed stays so.
+UPDATE data_keys AS k SET wrapped = decode(w.wrapped, 'hex')
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key_id text, wrapped text)
+ WHERE k.tenant_id = w.tenant_id AND k.project_id = w.project_id AND k.key_id = w.key_id AND k.destroyed_at IS NULL;
+
+-- erased_refs --
+-- Which of these blobs an erasure took away.
+SELECT ref FROM erased_blobs
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND ref = ANY (%(refs)s);
