@@ -1,6 +1,7 @@
-"""Writes the pages that come from the contracts and the command line; a house test compares them.
+"""Writes the pages that come from the contracts, the command line and the event types; a house test compares them.
 
-proto/routes.txt, docs/reference/{api,errors,cli}.md. Run it after a change to proto/ or to a command of `haas`.
+proto/routes.txt, docs/reference/{api,errors,cli,events}.md. Run it after a change to proto/, to a command of `haas` or
+to an event's type.
 """
 
 import pathlib
@@ -8,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import click
 from google.api import annotations_pb2
@@ -16,6 +18,7 @@ from google.protobuf import descriptor_pb2
 from haas.common.v1 import access_pb2
 from haas_cli.__main__ import cli
 from haas_cli.errors import Exit
+from haas_common.events import EVENT_TYPES, EventType, personal_paths
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _NOTE = "<!-- Written by scripts/docs.py; do not edit. -->\n"
@@ -159,6 +162,66 @@ def command_line() -> str:
     return "".join(parts)
 
 
+_WORDS = {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean", "object": "object"}
+
+
+def _kind(part: dict[str, Any], whole: dict[str, Any]) -> str:
+    """Says what values a part of a payload's schema allows."""
+    schema = _found(part, whole)
+    if "anyOf" in schema:
+        return " or ".join(_kind(choice, whole) for choice in schema["anyOf"] if choice.get("type") != "null")
+    if "enum" in schema or "const" in schema:
+        return " or ".join(f"“{value}”" for value in schema.get("enum") or [schema["const"]])
+    if schema["type"] == "array":
+        return f"list of {_kind(schema['items'], whole)}"
+    if "pattern" in schema:
+        return "hash" if "sha256" in schema["pattern"] else "hex digits"
+    return _WORDS[schema["type"]]
+
+
+def _found(part: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    return whole["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+
+
+def _fields(part: dict[str, Any], whole: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields (path, type, meaning) of a payload's fields, those of its parts after the field that holds them."""
+    schema = _found(part, whole)
+    for choice in schema.get("anyOf", ()):
+        yield from _fields(choice, whole, above)
+    if schema.get("type") == "array":
+        yield from _fields(schema["items"], whole, (*above, "*"))
+    for name, field in schema.get("properties", {}).items():
+        optional = "" if name in schema.get("required", ()) else ", optional"
+        yield (*above, name), _kind(field, whole) + optional, field.get("description", "")
+        yield from _fields(
+            {k: v for k, v in field.items() if k in ("$ref", "anyOf", "items", "type")}, whole, (*above, name)
+        )
+
+
+def _event(kind: EventType) -> str:
+    """Returns what the page says about a type."""
+    streams = " or ".join(f"`{stream}`" for stream in kind.stream.split(" or "))
+    lines = [
+        f"\n## {kind.name}\n\n{kind.description} Stream {streams}, by {kind.owner}, version {kind.schema_version}.\n"
+    ]
+    schema, personal = kind.payload.model_json_schema(), personal_paths(kind.name)
+    rows = []
+    for path, what, meaning in _fields(schema, schema):
+        name, whose = ".".join(path).replace(".*", "[]"), "yes" if path in personal else ""
+        rows.append(f"| `{name}` | {_cell(what)} | {_cell(meaning)} | {whose} |\n")
+    lines += ["\n| field | type | meaning | personal |\n|---|---|---|---|\n", *rows] if rows else ["\nNo fields.\n"]
+    return "".join(lines)
+
+
+def events() -> str:
+    """Returns docs/reference/events.md."""
+    parts = [_NOTE, (ROOT / "docs" / "reference" / "events.intro.md").read_text(encoding="utf-8")]
+    parts.append("\n| type | what happened | who appends it |\n|---|---|---|\n")
+    for name, kind in EVENT_TYPES.items():
+        parts.append(f"| [`{name}`](#{name.lower()}) | {_cell(kind.description)} | {kind.owner} |\n")
+    return "".join([*parts, *map(_event, EVENT_TYPES.values())])
+
+
 def pages() -> dict[str, str]:
     """Returns every page that comes from the code: path to text."""
     return {
@@ -166,6 +229,7 @@ def pages() -> dict[str, str]:
         "docs/reference/api.md": api(),
         "docs/reference/errors.md": errors(),
         "docs/reference/cli.md": command_line(),
+        "docs/reference/events.md": events(),
     }
 
 

@@ -88,39 +88,6 @@ def test_every_environment_variable_is_documented() -> None:
     assert unread == set(), "a documented variable that no code reads"
 
 
-# ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_EVENT = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")
-_PAST = ("ed", "Ready", "Sent")
-
-
-def event_types() -> set[str]:
-    """The event types that code appends: literals of this form, in the past tense, in services and libraries."""
-    names: set[str] = set()
-    classes: set[str] = set()
-    for source in shipped():
-        if source.path.startswith(("libs/cli", "sdks")):
-            continue
-        for node in ast.walk(source.tree):
-            classes |= {node.name} if isinstance(node, ast.ClassDef) else set()
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _EVENT.fullmatch(node.value):
-                names |= {node.value} if node.value.endswith(_PAST) else set()
-    return names - classes
-
-
-def documented_events() -> set[str]:
-    return set(re.findall(r"^\| `([A-Za-z]+)` \|", read("docs/reference/events.md"), re.MULTILINE))
-
-
-def test_every_event_that_code_appends_is_documented_with_its_payload() -> None:
-    assert event_types()
-    assert event_types() - documented_events() == set()
-
-
-def test_no_event_is_documented_that_no_code_names() -> None:
-    assert documented_events() - event_types() == set()
-
-
 # ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

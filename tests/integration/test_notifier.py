@@ -230,7 +230,7 @@ async def test_a_relay_beside_many_writers_tells_of_every_event_once(world):
                 if order.random() < 0.5:
                     await tx.one(TAKE_XID)
                     await asyncio.sleep(0)  # others go first: ids and xids come in different orders
-                written[scope].append((await happen(tx, scope, "TaskCompleted", task_id="T-1", writer=number)).seq)
+                written[scope].append((await happen(tx, scope, "TaskCompleted", task_id="T-1", attempt=number + 1)).seq)
             world.doorbell.ring("events")
 
     relay = await world.relay(page=7)
