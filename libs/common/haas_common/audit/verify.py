@@ -1,0 +1,176 @@
+"""Verifies a tenant's history: checkpoints first, then each project against them, on several cores where asked."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from haas_common.audit import genesis
+from haas_common.audit.blobs import BlobVerifier
+from haas_common.audit.chain import Chain
+from haas_common.audit.checkpoints import TENANT_PROJECT, Checkpoint
+from haas_common.audit.findings import Counts, Finding, Report
+from haas_common.audit.history import Marks, ProjectVerifier
+from haas_common.audit.rows import LineTooLong
+
+Keys = Mapping[str, Ed25519PublicKey]
+
+
+class Source(Protocol):
+    """Where a history is read from: an export, or a running fleet."""
+
+    tenant_id: str
+
+    def projects(self) -> list[str]:
+        """Returns the projects that have events, the tenant's own ("*") among them."""
+        ...
+
+    def events(self, project_id: str) -> Iterator[list[str]]:
+        """Yields a project's events as lines (haas_common.audit.rows), many at a time, in order."""
+        ...
+
+    def blob(self, project_id: str, ref: str) -> bytes | None:
+        """Returns the bytes of an address; None where they are gone."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expected:
+    """A checkpoint that an auditor kept: it must be in the chain, as it was."""
+
+    number: int
+    digest: str
+
+    @classmethod
+    def of(cls, text: str) -> "Expected":
+        """Reads "12:sha256:…". Raises ValueError."""
+        number, _, digest = text.strip().partition(":")
+        return cls(int(number), digest)
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.digest}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Task:
+    """What a process of its own needs to verify a project."""
+
+    source: Source
+    project_id: str
+    marks: Marks
+    artifact_keys: Mapping[str, bytes]
+    genesis_ref: str
+    erased: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of it."""
+
+    findings: list[Finding]
+    count: int
+    counts: Counts
+    begins_after: int
+
+
+def verify(
+    source: Source,
+    checkpoint_keys: Keys,
+    artifact_keys: Keys,
+    expected: Expected | None = None,
+    jobs: int = 1,
+    told: Callable[[str, int], None] = lambda project, events: None,
+) -> Report:
+    """Verifies everything that a source has.
+
+    Args:
+        source: what to read; more than one job asks for one that can be pickled.
+        checkpoint_keys: the fleet's, retired ones included.
+        artifact_keys: the same for artifacts.
+        expected: a checkpoint that must be in the chain.
+        jobs: how many projects at a time.
+        told: is told of each project that is through, with its number of events.
+    """
+    report = Report(source.tenant_id)
+    chain = Chain(source.tenant_id, checkpoint_keys, report.findings)
+    seen: list[str] = []
+
+    def note(checkpoint: Checkpoint) -> None:
+        report.counts.checkpoints += 1
+        if expected is not None and checkpoint.number == expected.number:
+            seen.append(checkpoint.digest())
+
+    projects = source.projects()
+    if TENANT_PROJECT in projects:
+        for lines in _read(source, TENANT_PROJECT, report):
+            chain.read(lines, note)
+    if chain.newest is not None:
+        report.newest, report.digest = chain.newest.number, chain.newest.digest()
+        report.signed_at = chain.newest.signed_at
+    if expected is not None and seen != [expected.digest]:
+        what = "is another one here" if seen else "is missing: newer events, and checkpoints over them, were taken away"
+        report.findings.add(TENANT_PROJECT, 0, "", 0, f"the expected checkpoint {expected.number} {what}")
+    report.not_checked = sorted(set(chain.marks) - set(projects))
+    raw = {kid: key.public_bytes_raw() for kid, key in artifact_keys.items()}
+    tasks = [
+        _Task(source, p, chain.marks.get(p, Marks()), raw, chain.dropped.get(p, ""), frozenset(chain.erased))
+        for p in projects
+    ]
+    for task, done in zip(tasks, _run(tasks, jobs), strict=True):
+        report.findings.take(done.findings, done.count)
+        report.counts.plus(done.counts)
+        if done.begins_after:
+            report.dropped[task.project_id] = done.begins_after
+        told(task.project_id, done.counts.events)
+    return report
+
+
+def _read(source: Source, project_id: str, report: Report) -> Iterator[list[str]]:
+    try:
+        yield from source.events(project_id)
+    except LineTooLong as error:
+        report.findings.add(project_id, 0, "", 0, str(error))
+
+
+def _run(tasks: list[_Task], jobs: int) -> Iterator[_Done]:
+    if jobs <= 1 or len(tasks) <= 1:
+        yield from map(_verify_project, tasks)
+        return
+    # spawn: a forked child would share the parent's connections and threads.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)), context) as pool:
+        yield from pool.map(_verify_project, tasks)
+
+
+def _verify_project(task: _Task) -> _Done:
+    tenant_id, project_id = task.source.tenant_id, task.project_id
+    verifier = ProjectVerifier(tenant_id, project_id, task.marks)
+    keys = {kid: Ed25519PublicKey.from_public_bytes(raw) for kid, raw in task.artifact_keys.items()}
+    blobs = BlobVerifier(tenant_id, project_id, task.source.blob, keys, verifier.findings, verifier.counts)
+    verifier.watch(blobs.watched, blobs.hear)
+    begins_after = _begin(verifier, task) if task.genesis_ref else 0
+    try:
+        for lines in task.source.events(project_id):
+            verifier.feed(lines)
+            verifier.counts.bytes += sum(map(len, lines)) + len(lines)
+    except LineTooLong as error:
+        verifier.findings.add(project_id, verifier.last_seq + 1, "", 0, str(error))
+    verifier.finish()
+    blobs.finish(task.erased)
+    return _Done(verifier.findings.first, verifier.findings.count, verifier.counts, begins_after)
+
+
+def _begin(verifier: ProjectVerifier, task: _Task) -> int:
+    """Takes the heads of a dropped range; they prove themselves: a checkpoint vouches for their root."""
+    data = task.source.blob(TENANT_PROJECT, task.genesis_ref)
+    try:
+        found = genesis.read(data or b"")[task.project_id]
+    except (ValueError, KeyError):
+        what = f"the heads that its history begins from are gone or changed: {task.genesis_ref}"
+        verifier.findings.add(task.project_id, 0, "", 0, what)
+        return 0
+    verifier.begin(found.last_seq, found.heads)
+    return found.last_seq
