@@ -15,6 +15,8 @@ from haas_cli.fleet.parts import SERVICES, embedded_postgres, embedded_valkey
 
 _DATABASE = "haas"
 _APP_ROLE = "haas_app"
+#: Roles that do one thing, and the file that says how to log in as them.
+_NARROW_ROLES = {"haas_projector": "gateway/projector.url", "haas_backup": "authority/backup.url"}
 
 
 def secrets(home: Home) -> None:
@@ -24,14 +26,15 @@ def secrets(home: Home) -> None:
     hosts = [host for host in os.environ.get("HAAS_EDGE_HOSTS", "").split(",") if host]
     write_fleet_secrets(home.secrets, SERVICES, hosts)
     written = {
-        "database.url": _as_role(_admin_url(home), _APP_ROLE, _app_password(home)),
+        "database.url": _as_role(_admin_url(home), _APP_ROLE, _password(home, _APP_ROLE)),
         "valkey.url": embedded_valkey(home).url(),
     }
-    for service in SERVICES:
-        for name, text in written.items():
-            path = home.secrets / service / name
-            if not path.is_file() or path.read_text() != text:
-                write_secret(path, text.encode())
+    files = {home.secrets / service / name: text for service in SERVICES for name, text in written.items()}
+    for role, path in _NARROW_ROLES.items():
+        files[home.secrets / path] = _as_role(_admin_url(home), role, _password(home, role))
+    for path, text in files.items():
+        if not path.is_file() or path.read_text() != text:
+            write_secret(path, text.encode())
 
 
 def database(home: Home) -> None:
@@ -53,7 +56,8 @@ def migrate(home: Home) -> None:
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_DATABASE,)).fetchone()
                 if found is None:
                     connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
-        migrations.migrate(_admin_url(home), _app_password(home), key)
+        others = {role: _password(home, role) for role in _NARROW_ROLES}
+        migrations.migrate(_admin_url(home), _password(home, _APP_ROLE), key, others)
     except migrations.MigrationError as error:
         raise FleetError(str(error)) from error
     except psycopg.OperationalError as error:
@@ -90,8 +94,8 @@ def _admin_url(home: Home) -> str:
     return _external() or embedded_postgres(home).dsn(_DATABASE)
 
 
-def _app_password(home: Home) -> str:
-    return kept_password(home.secrets / "authority" / "app.password")
+def _password(home: Home, role: str) -> str:
+    return kept_password(home.secrets / "authority" / f"{role.removeprefix('haas_')}.password")
 
 
 def _as_role(url: str, role: str, password: str) -> str:

@@ -1,6 +1,7 @@
 """Brings a database to the schema: roles, ordered SQL files under an advisory lock, the context's key.
 
-`python -m haas_common.db.migrate` reads HAAS_ADMIN_DATABASE_URL, HAAS_APP_PASSWORD and HAAS_CONTEXT_KEY (hex).
+`python -m haas_common.db.migrate` reads HAAS_ADMIN_DATABASE_URL, HAAS_APP_PASSWORD, HAAS_CONTEXT_KEY (hex) and, where they
+are set, HAAS_PROJECTOR_PASSWORD and HAAS_BACKUP_PASSWORD.
 """
 
 import importlib.resources
@@ -139,10 +140,13 @@ def _keep_context_key(connection: psycopg.Connection[tuple[object, ...]], key: b
 def main() -> None:
     """Runs from the environment, for compose and other databases."""
     environment = os.environ
+    narrow = ("haas_projector", "haas_backup")
+    others = {role: environment.get(f"{role.upper()}_PASSWORD", "") for role in narrow}
     applied = migrate(
         environment["HAAS_ADMIN_DATABASE_URL"],
         environment["HAAS_APP_PASSWORD"],
         bytes.fromhex(environment["HAAS_CONTEXT_KEY"]),
+        {role: password for role, password in others.items() if password},
     )
     print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
