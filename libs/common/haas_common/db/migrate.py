@@ -1,7 +1,7 @@
 """Brings a database to the schema: roles, ordered SQL files under an advisory lock, the context's key.
 
-`python -m haas_common.db.migrate` reads HAAS_ADMIN_DATABASE_URL, HAAS_APP_PASSWORD, HAAS_CONTEXT_KEY (hex) and, where they
-are set, HAAS_PROJECTOR_PASSWORD and HAAS_BACKUP_PASSWORD.
+`python -m haas_common.db.migrate` reads HAAS_ADMIN_DATABASE_URL, HAAS_APP_PASSWORD, HAAS_CONTEXT_KEY (hex) and, where
+they are set, HAAS_PROJECTOR_PASSWORD and HAAS_BACKUP_PASSWORD.
 """
 
 import importlib.resources
