@@ -50,6 +50,10 @@ class Config:
         listen: host:port of the gRPC server (HAAS_LISTEN).
         secrets_dir: the service's own folder of keys and certificates, 0700.
         store_dir: the artifact store's root.
+        artifact_store_url: a bucket instead of that folder, for example "s3://haas/fleet?endpoint=https://…&region=…".
+        aws_access_key_id: the bucket's key, where the secrets folder has none.
+        aws_secret_access_key: its secret, never shown.
+        aws_session_token: of temporary credentials, never shown.
         peers: host:port by the service's name.
         instance: the name under which this instance holds leases; the same after a restart, another per replica.
         log_level: "debug", "info", "warning" or "error".
@@ -72,6 +76,10 @@ class Config:
     llm_base_url: str = ""
     llm_api_key: str = field(default="", repr=False)
     llm_model: str = ""
+    artifact_store_url: str = field(default="", repr=False)
+    aws_access_key_id: str = field(default="", repr=False)
+    aws_secret_access_key: str = field(default="", repr=False)
+    aws_session_token: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, service: str, environ: Mapping[str, str] | None = None) -> "Config":
@@ -101,6 +109,10 @@ class Config:
             llm_base_url=env.get("HAAS_LLM_BASE_URL", "").strip(),
             llm_api_key=env.get("HAAS_LLM_API_KEY", "").strip(),
             llm_model=env.get("HAAS_LLM_MODEL", "").strip(),
+            artifact_store_url=env.get("HAAS_ARTIFACT_STORE_URL", "").strip(),
+            aws_access_key_id=env.get("AWS_ACCESS_KEY_ID", "").strip(),
+            aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY", "").strip(),
+            aws_session_token=env.get("AWS_SESSION_TOKEN", "").strip(),
         )
 
     def secret_path(self, name: str) -> Path:

@@ -20,7 +20,7 @@ SERVICES = ("gateway", "orchestrator", "planner", "notifier", "mcp")
 _PASSED = (
     "HOME", "LANG", "LC_ALL", "PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "http_proxy", "https_proxy", "no_proxy", "HAAS_LOG_LEVEL", "HAAS_LLM_BASE_URL", "HAAS_LLM_API_KEY",
-    "HAAS_LLM_MODEL",
+    "HAAS_LLM_MODEL", "HAAS_ARTIFACT_STORE_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 )  # fmt: skip
 _PASSED_PREFIXES = ("OTEL_", "GRPC_")
 _RENEW_S = 12 * 3600.0
