@@ -295,7 +295,7 @@ async def test_a_client_that_does_not_read_holds_a_page_and_no_more(world, monke
     for _ in range(12):
         async with world.database.tenant_tx(ONE) as tx:
             for _ in range(25):
-                await happen(tx, ONE, "TaskFailed", PLAN, message="x" * 30_000)
+                await happen(tx, ONE, "TaskFailed", PLAN, message="x" * 24_000)
     whole, pages = store.events_page, []
 
     async def counted(*arguments):
@@ -309,7 +309,7 @@ async def test_a_client_that_does_not_read_holds_a_page_and_no_more(world, monke
     for _ in range(3):  # whoever else calls meanwhile is served, and the stream stands
         await world.stub.ListEvents(pb.ListEventsRequest(**IDS, page_size=1), metadata=world.token())
     assert max(pages[1:-3], default=0) <= STREAM_BYTES_MAX + 32 * 1024
-    assert sum(pages) < 300 * 30_000
+    assert sum(pages) < 300 * 24_000
     rest = await frames(call, count=300)
     call.cancel()
     assert [f["id"] for f in rest] == [str(n) for n in range(1, 301)]
@@ -352,7 +352,7 @@ async def test_pages_of_the_history_join_without_a_gap(world):
 async def test_a_page_stays_below_the_size_of_a_message(world):
     async with world.database.tenant_tx(ONE) as tx:
         for _ in range(150):
-            await happen(tx, ONE, "TaskFailed", PLAN, message="x" * 30_000)
+            await happen(tx, ONE, "TaskFailed", PLAN, message="x" * 24_000)
     page = await world.stub.ListEvents(pb.ListEventsRequest(**IDS, page_size=1000), metadata=world.token())
     assert page.ByteSize() < 4 * 1024 * 1024
     assert page.more

@@ -16,7 +16,7 @@ from haas_common import errors
 from haas_common.config import ConfigInvalid
 from haas_common.db import Database, Scope
 from haas_common.eventstore import NewEvent, append
-from haas_common.sealing import KeyRing, Stored, Subject, Vault, is_sealed, rewrap, sealed_size
+from haas_common.sealing import KeyRing, Stored, Vault, is_sealed, rewrap, sealed_form
 from haas_common.sockets import short_url
 from tests.integration.conftest import TestDatabase
 from tests.support.plans import Plans
@@ -147,6 +147,9 @@ async def test_a_sealed_value_opens_nowhere_else(doors: Database, plans: Plans, 
     with pytest.raises(errors.HashMismatch) as caught:
         await opened(doors, Stored(**place))
     assert CANARY not in str(caught.value)
+    async with doors.tenant_tx(place["scope"]) as tx:
+        shown = await tx.vault.open_all(tx, [Stored(**place)], lenient=True)
+    assert CANARY not in json.dumps({**shown[0], "slots": {}}), "whoever shows a history shows it as it is stored"
 
 
 async def test_another_projects_key_of_the_same_id_opens_nothing(doors: Database, plans: Plans) -> None:
@@ -200,7 +203,7 @@ async def test_the_limit_is_on_what_is_stored(doors: Database, plans: Plans) -> 
     assert len((await kept(doors, plans, intent(text=fits))).payload["text"]["data"]) > 30_000
     with pytest.raises(ValueError, match="32768"):
         await kept(doors, plans, intent(text=too_long))
-    assert sealed_size("IntentDetected", {"text": fits})["text"]["data"].count("x") in range(30_000, 32_000)
+    assert sealed_form("IntentDetected", {"text": fits})["text"]["data"].count("x") in range(30_000, 32_000)
 
 
 async def test_no_key_is_told_in_an_error_or_the_log(
@@ -242,9 +245,8 @@ async def test_the_fleets_key_is_replaced_and_everything_still_opens(
 
 async def test_without_the_fleets_key_what_is_personal_is_refused(doors: Database, plans: Plans) -> None:
     async with doors.tenant_tx(ONE) as tx:
-        locked = Vault(None)
         with pytest.raises(ConfigInvalid):
-            await locked.hold(tx, [Subject(ONE, "ana")], make=True)
+            await Vault(None).seal_all(tx, [intent()])
 
 
 @pytest.mark.parametrize("text", ["", "zz", "00" * 31, f"{'00' * 32}\n11"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import EVENT_TYPES, check, upcast
+from haas_common.sealing import sealed_form
 from haas_common.strings import nul_in
 
 SQL = load_queries("haas_common")
@@ -77,6 +78,12 @@ def event_text(event_type: str, payload: Mapping[str, Any], schema_version: int 
     return payload_text(payload)
 
 
+def check_storable(event_type: str, payload: Mapping[str, Any]) -> None:
+    """Refuses what `append` would refuse, without a transaction. Raises ValueError as `event_text` does."""
+    event_text(event_type, payload)
+    payload_text(sealed_form(event_type, payload))
+
+
 def _document(events: Sequence[NewEvent], sealed: Sequence[Mapping[str, Any]]) -> str:
     """Returns the batch as the one text that haas.append reads; payloads keep their exact bytes."""
     lines = []
@@ -104,7 +111,9 @@ def _document(events: Sequence[NewEvent], sealed: Sequence[Mapping[str, Any]]) -
         )
         # JSON has no control characters: one more of ours, or a NUL, came with a name.
         if line.count(_FIELD) != _FIELDS - 1 or _EVENT in line or "\0" in line:
-            raise ValueError(f"the stream, plan, task, actor or trace of an event {event.type} holds a control character")
+            raise ValueError(
+                f"the stream, plan, task, actor or trace of an event {event.type} holds a control character"
+            )
         lines.append(line)
     return _EVENT.join(lines)
 
@@ -118,7 +127,10 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
         return []
     sealed = await tx.vault.seal_all(tx, events)
     row = await tx.one(
-        SQL.append, doc=_document(events, sealed), lease=lease.name if lease else None, epoch=lease.epoch if lease else None
+        SQL.append,
+        doc=_document(events, sealed),
+        lease=lease.name if lease else None,
+        epoch=lease.epoch if lease else None,
     )
     at, hashes = row["recorded_at"], row["hashes"]
     return [

@@ -141,47 +141,47 @@ class Vault:
 
         The keys are held until the transaction ends: what is sealed under one is committed before it is destroyed.
         """
-        personal = [event for event in events if _tree(event.type)]
-        if not personal:
+        personal = [_is_personal(event) for event in events]
+        if not any(personal):
             return [event.payload for event in events]
-        keys = await self.hold(tx, {Subject(event.scope, event.subject) for event in personal}, make=True)
+        whose = [Subject(event.scope, event.subject) for event in events]
+        keys = await self._living(tx, {subject for subject, seal in zip(whose, personal, strict=True) if seal})
         nonces = _nonces()
         return [
-            _sealed(event, keys[Subject(event.scope, event.subject)], nonces) if _tree(event.type) else event.payload
-            for event in events
+            _sealed(event, keys[subject], nonces) if seal else event.payload
+            for event, subject, seal in zip(events, whose, personal, strict=True)
         ]
 
-    async def hold(self, tx: Tx, subjects: Iterable[Subject], *, make: bool = False) -> dict[Subject, _Key]:
-        """Returns the subjects' living keys and keeps them alive until the transaction ends.
+    async def hold(self, tx: Tx, subjects: Iterable[Subject]) -> None:
+        """Keeps the subjects' living keys alive until the transaction ends.
 
         Whoever writes what it has read of a person elsewhere holds the key first: an erasure then comes wholly before
         it or wholly after.
-
-        Args:
-            tx: the transaction.
-            subjects: whose.
-            make: whether to make the keys that there are not.
         """
-        wanted = sorted(set(subjects))
-        found = await self._living(tx, wanted)
+        await _held(tx, sorted(set(subjects)))
+
+    async def _living(self, tx: Tx, subjects: set[Subject]) -> dict[Subject, _Key]:
+        """Returns the subjects' living keys, held; makes those that there are not."""
+        wanted = sorted(subjects)
+        rows = await _held(tx, wanted)
+        found = {Subject(_scope_of(row), row["subject"]) for row in rows}
         missing = [subject for subject in wanted if subject not in found]
-        if make and missing:
+        if missing:
             await tx.run(SQL.add_data_keys, rows=_rows(self._made(subject) for subject in missing))
             # Another transaction may have been the first: then its key is the living one.
-            found |= await self._living(tx, missing)
-        return found
+            rows += await _held(tx, missing)
+        return {Subject(_scope_of(row), row["subject"]): self._kept(row) for row in rows}
 
-    async def _living(self, tx: Tx, subjects: Sequence[Subject]) -> dict[Subject, _Key]:
-        rows = await tx.all(SQL.hold_data_keys, rows=_rows(_subject_row(s) for s in subjects)) if subjects else []
-        return {Subject(_scope_of(r), r["subject"]): self._kept(r) for r in rows}
-
-    async def open_all(self, tx: Tx, stored: Sequence[Stored], *, fresh: bool = False) -> list[dict[str, Any]]:
+    async def open_all(
+        self, tx: Tx, stored: Sequence[Stored], *, fresh: bool = False, lenient: bool = False
+    ) -> list[dict[str, Any]]:
         """Returns payloads with every personal value in the clear; what was erased reads as erased.
 
         Args:
             tx: a transaction that sees their projects.
             stored: the payloads and their places.
             fresh: asks for the keys anew and holds them, for whoever writes what it reads elsewhere.
+            lenient: leaves what does not open as it is stored, for whoever shows a history that was tampered with.
 
         Raises HashMismatch for a value that was tampered with, or taken from another place.
         """
@@ -190,8 +190,8 @@ class Vault:
             _note_keys(one, named)
         if not named:
             return [one.payload for one in stored]
-        await self._find(tx, named, fresh=fresh)
-        return [_opened(one, named) for one in stored]
+        await self._find(tx, named, fresh=fresh, lenient=lenient)
+        return [_opened(one, named, lenient=lenient) for one in stored]
 
     async def open_one(self, tx: Tx, stored: Stored) -> dict[str, Any]:
         """Returns one payload; see open_all."""
@@ -202,7 +202,7 @@ class Vault:
         for key_id in key_ids:
             self._keys.pop((scope, key_id), None)
 
-    async def _find(self, tx: Tx, named: dict[tuple[Scope, str], _Key | None], *, fresh: bool) -> None:
+    async def _find(self, tx: Tx, named: dict[tuple[Scope, str], _Key | None], *, fresh: bool, lenient: bool) -> None:
         now_s = time.monotonic()
         if not fresh:
             for place in named:
@@ -213,9 +213,11 @@ class Vault:
             return
         rows = _rows({**_in(scope), "key_id": key_id} for scope, key_id in wanted)
         for row in await tx.all(SQL.hold_named_keys if fresh else SQL.data_keys_by_id, rows=rows):
-            named[_scope_of(row), row["key_id"]] = self._kept(row)
-        if any(key is None for key in named.values()):
-            raise errors.HashMismatch("Sealed data names a key that there never was.")
+            try:
+                named[_scope_of(row), row["key_id"]] = self._kept(row)
+            except errors.HashMismatch:
+                if not lenient:
+                    raise
 
     def _kept(self, row: Mapping[str, Any]) -> _Key:
         """Returns the key of a row and keeps it for a while."""
@@ -236,6 +238,12 @@ class Vault:
         key_id = new_id("dk")
         wrapped = self._needed().wrap(os.urandom(32), subject.scope, key_id)
         return {**_subject_row(subject), "key_id": key_id, "wrapped": wrapped.hex()}
+
+
+async def _held(tx: Tx, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    if not subjects:
+        return []
+    return await tx.all(SQL.hold_data_keys, rows=_rows(_subject_row(subject) for subject in subjects))
 
 
 async def rewrap(tx: Tx, ring: KeyRing, scope: Scope, limit: int) -> int:
@@ -260,7 +268,7 @@ async def erased_refs(tx: Tx, scope: Scope, refs: Sequence[str]) -> set[str]:
     return {row["ref"] for row in rows}
 
 
-def sealed_size(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+def sealed_form(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a payload that is as long as the sealed one: what does not fit is found before it is appended."""
 
     def longer(value: Any, path: str) -> Any:
@@ -268,6 +276,16 @@ def sealed_size(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         return {"$sealed": "x" * 28, "data": "x" * -(-length * 4 // 3), "kind": _KINDS.get(type(value), "other")}
 
     return _converted(payload, _tree(event_type), "", _unless_empty(longer))
+
+
+def _is_personal(event: "NewEvent") -> bool:
+    """Tells whether there is anything to seal in an event."""
+    tree = _tree(event.type)
+    if not tree:
+        return False
+    found: list[None] = []
+    _converted(event.payload, tree, "", _unless_empty(lambda value, path: found.append(None)))
+    return bool(found)
 
 
 def _sealed(event: "NewEvent", key: _Key, nonces: Iterator[bytes]) -> dict[str, Any]:
@@ -284,19 +302,23 @@ def _sealed(event: "NewEvent", key: _Key, nonces: Iterator[bytes]) -> dict[str, 
     return _converted(event.payload, _tree(event.type), "", _unless_empty(seal))
 
 
-def _opened(stored: Stored, keys: Mapping[tuple[Scope, str], _Key | None]) -> dict[str, Any]:
+def _opened(stored: Stored, keys: Mapping[tuple[Scope, str], _Key | None], *, lenient: bool) -> dict[str, Any]:
     bound = _bound(stored.scope, stored.stream, stored.type)
 
     def unseal(value: Any, path: str) -> Any:
         if not is_sealed(value):
             return value
         key = keys[stored.scope, value["$sealed"]]
-        if key is None or key.cipher is None:
+        if key is not None and key.cipher is None:
             return erased_value(value["kind"])
         try:
+            if key is None or key.cipher is None:
+                raise InvalidTag
             data = base64.urlsafe_b64decode(value["data"] + "=" * (-len(value["data"]) % 4))
             return json.loads(key.cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], bound + path.encode()))
         except (InvalidTag, ValueError):
+            if lenient:
+                return value
             sentence = "Sealed data was changed, or taken from another place."
             raise errors.HashMismatch(sentence, stream=stored.stream, field=path) from None
 

@@ -14,12 +14,12 @@ from haas_common.profiles import load_profile
 from haas_gateway import domain, store
 
 
-def _event(scope: Scope, stream: str, kind: str, **payload: Any) -> NewEvent:
-    """An event of the call under way."""
+def _event(scope: Scope, stream: str, kind: str, *, of: str = "", **payload: Any) -> NewEvent:
+    """An event of the call under way; `of` is the person whose data it holds."""
     call = call_or_none()
     actor = call.claims.subject if call and call.claims else "gateway"
     trace_id = call.trace_id if call else ""
-    return NewEvent(scope, stream, kind, payload, actor, trace_id=trace_id)
+    return NewEvent(scope, stream, kind, payload, actor, trace_id=trace_id, subject=of)
 
 
 def _named(scope: Scope) -> Scope:
@@ -156,7 +156,7 @@ class Operations:
         )
         payload = {"subject": subject, "projects": wanted, "role": role, "expires_at": issued.expires_at}
         async with self._database.tenant_tx(scope) as tx:
-            await append(tx, [_event(scope, f"token/{subject}", "TokenIssued", **payload)])
+            await append(tx, [_event(scope, f"token/{subject}", "TokenIssued", of=subject, **payload)])
         return issued, SCOPES_BY_ROLE[role]
 
     def renew_token(self, claims: Claims) -> Issued:

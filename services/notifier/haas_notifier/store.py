@@ -8,7 +8,8 @@ from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import upcast
-from haas_common.eventstore import NewEvent, append
+from haas_common.eventstore import NewEvent, append, payload_text
+from haas_common.sealing import Stored, Subject
 from haas_notifier import domain
 from haas_notifier.domain import Cause, Envelope, Facts, OwnedTask
 
@@ -39,16 +40,26 @@ class RelayPage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event of the history; `payload_text` is its exact text."""
+    """An event of the history.
+
+    Attributes:
+        payload_text: the payload with what is personal in the clear; what was erased reads as erased.
+        stored_text: the exact text that the hash covers.
+    """
 
     seq: int
     stream: str
     version: int
     event_type: str
+    schema_version: int
     plan_id: str
     task_id: str
     actor: str
+    causation_id: str
+    correlation_id: str
+    trace_id: str
     payload_text: str
+    stored_text: str
     recorded_at: datetime.datetime
     hash: bytes
 
@@ -106,10 +117,20 @@ async def advance(tx: Tx, page: RelayPage) -> bool:
     return changed == 1
 
 
+async def opened(tx: Tx, causes: Sequence[Cause]) -> tuple[Cause, ...]:
+    """Returns causes with what is personal in the clear. What they say is told: an erasure waits until it is told."""
+    stored = [Stored(Scope(c.tenant_id, c.project_id), f"plan/{c.plan_id}", c.type, dict(c.payload)) for c in causes]
+    payloads = await tx.vault.open_all(tx, stored, fresh=True, lenient=True)
+    return tuple(dataclasses.replace(c, payload=p) for c, p in zip(causes, payloads, strict=True))
+
+
 async def facts_of(tx: Tx, causes: Sequence[Cause]) -> dict[tuple[PlanKey, int], Facts]:
     """Returns what the read model says about each cause, by its plan and seq; a few queries for a whole page."""
     plans = {_plan_of(c) for c in causes}
     about = {_plan_of_row(r): r for r in await tx.all(SQL.plan_facts, rows=_rows(plans))}
+    # The titles that are read from here on are told: an erasure of them comes wholly before, or waits.
+    whose = [Subject(Scope(p[0], p[1]), row["requester"]) for p, row in about.items() if row["requester"]]
+    await tx.vault.hold(tx, whose)
     ended = {_plan_of(c) for c in causes if c.type in domain.END_STATES}
     owners: dict[PlanKey, list[str]] = {}
     for row in await tx.all(SQL.plan_owners, rows=_rows(ended)) if ended else ():
@@ -155,13 +176,17 @@ async def unsent(tx: Tx, envelopes: Sequence[Envelope]) -> list[Envelope]:
     return [envelope for envelope, key in zip(envelopes, asked, strict=True) if key not in sent]
 
 
-async def send(tx: Tx, lease: Lease, envelopes: Sequence[Envelope]) -> None:
-    """Keeps envelopes and appends the NotificationSent events that tell of them. Raises LeaseLost."""
+async def send(tx: Tx, lease: Lease, envelopes: Sequence[Envelope], requesters: Mapping[PlanKey, str]) -> None:
+    """Keeps envelopes and appends the NotificationSent events that tell of them. Raises LeaseLost.
+
+    `requesters` are the people whose plans they are about.
+    """
     batches = domain.sent_batches(envelopes)
     events = [
         NewEvent(
             Scope(batch[0].tenant_id, batch[0].project_id), f"notify/{batch[0].plan_id}", "NotificationSent",
             domain.sent_payload(batch), domain.SENDER_ID, plan_id=batch[0].plan_id,
+            subject=requesters.get((batch[0].tenant_id, batch[0].project_id, batch[0].plan_id), ""),
         )
         for batch in batches
     ]  # fmt: skip
@@ -203,8 +228,21 @@ async def events_page(
         rows = await tx.all(SQL.plan_events_page, plan_id=plan_id, **bounds)
     else:
         rows = await tx.all(SQL.events_page, **bounds)
-    names = [f.name for f in dataclasses.fields(StoredEvent)]
-    return [StoredEvent(**{n: r[n] for n in names}) for r in rows], bool(rows) and rows[0]["found"] > len(rows)
+    return await _readable(tx, scope, rows), bool(rows) and rows[0]["found"] > len(rows)
+
+
+async def _readable(tx: Tx, scope: Scope, rows: Sequence[Mapping[str, Any]]) -> list[StoredEvent]:
+    """Opens what is sealed; a payload without anything sealed is not even parsed."""
+    names = [f.name for f in dataclasses.fields(StoredEvent) if f.name != "stored_text"]
+    events = [StoredEvent(**{n: r[n] for n in names}, stored_text=r["payload_text"]) for r in rows]
+    sealed = [n for n, event in enumerate(events) if '"$sealed"' in event.stored_text]
+    if sealed:
+        stored = [
+            Stored(scope, e.stream, e.event_type, json.loads(e.stored_text)) for e in map(events.__getitem__, sealed)
+        ]
+        for n, payload in zip(sealed, await tx.vault.open_all(tx, stored, lenient=True), strict=True):
+            events[n] = dataclasses.replace(events[n], payload_text=payload_text(payload))
+    return events
 
 
 async def inbox_page(

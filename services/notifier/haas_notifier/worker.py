@@ -105,10 +105,12 @@ class Relay:
                 return None
             if not await store.advance(tx, page):
                 raise errors.LeaseLost("Another relay has moved the cursor.", lease=self._lease.name)
-            envelopes = _decide_all(page.causes, await store.facts_of(tx, page.causes)) if page.causes else []
+            facts = await store.facts_of(tx, page.causes) if page.causes else {}
+            envelopes = _decide_all(await store.opened(tx, page.causes), facts)
             fresh = await store.unsent(tx, envelopes) if envelopes else []
             if fresh:
-                await store.send(tx, self._lease, fresh)
+                requesters = {plan: known.requester for (plan, _), known in facts.items()}
+                await store.send(tx, self._lease, fresh, requesters)
         return page.events, len(fresh)
 
 

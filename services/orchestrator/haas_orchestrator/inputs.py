@@ -79,6 +79,6 @@ async def keep(
     async with database.tenant_tx(scope) as tx:
         if await store.keep_input(tx, scope, ref=ref, name=name, size_bytes=len(data), lenient=lenient, **rows):
             payload = {"ref": ref, "name": name, "size_bytes": len(data), "rows": rows["row_count"], "lenient": lenient}
-            await append(tx, [NewEvent(scope, f"input/{ref[7:39]}", "InputUploaded", payload, actor)])
+            await append(tx, [NewEvent(scope, f"input/{ref[7:39]}", "InputUploaded", payload, actor, subject=actor)])
     doorbell.ring("events")
     return Kept(ref, len(data), facts)

@@ -130,7 +130,7 @@ class Operations:
         facts = _facts(wanted, given, plan_id, request_id, profile, detected, brief)
         graph = (await self._compile(call, facts, validate_only=True)).graph
         facts["graph"] = graph.SerializeToString(deterministic=True).hex()
-        audit = await self._kept_audit(scope, brief)
+        audit = await self._kept_audit(scope, brief, plan_id)
         async with self._database.tenant_tx(scope) as tx:
             await append(tx, _events(call, facts, detected, audit))
             placing = Placing(
@@ -145,9 +145,10 @@ class Operations:
         self._doorbell.ring("events")
         return facts
 
-    async def _kept_audit(self, scope: Scope, brief: Brief) -> Mapping[str, Any]:
+    async def _kept_audit(self, scope: Scope, brief: Brief, plan_id: str) -> Mapping[str, Any]:
         """The reasoning behind a brief, for its event; a long one lies in the blob store (design 7)."""
-        text = json.dumps(brief.audit, ensure_ascii=False, default=str)
+        # With the plan's id no other plan's audit has these bytes: erasing one leaves the other.
+        text = json.dumps({**brief.audit, "plan_id": plan_id}, ensure_ascii=False, default=str)
         if len(text.encode()) <= _AUDIT_BYTES_MAX:
             return {"audit": json.loads(text)}
         return {"audit_ref": await asyncio.to_thread(self._artifacts.blobs.put, scope, text.encode())}
@@ -240,6 +241,7 @@ def _events(call: Call, facts: Mapping[str, Any], detected: Detected, audit: Map
         "plan_id": facts["plan_id"],
         "causation_id": facts["request_id"],
         "trace_id": call.trace_id,
+        "subject": subject_of(call),
     }
     intent = {
         "text": facts["objective"][:4000],

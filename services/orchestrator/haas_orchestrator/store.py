@@ -7,6 +7,7 @@ from typing import Any
 from haas_common.artifacts import ArtifactRecord
 from haas_common.db import Scope, Tx, load_queries
 from haas_common.events import upcast
+from haas_common.sealing import Stored
 
 SQL = load_queries("haas_orchestrator")
 Row = dict[str, Any]
@@ -46,8 +47,14 @@ async def graph_of(tx: Tx, scope: Scope, plan_id: str) -> tuple[list[Row], list[
     stream = f"plan/{plan_id}"
     tasks = await tx.all(SQL.planned_tasks, **_in(scope), plan_id=plan_id, stream=stream)
     first = await tx.one(SQL.plan_inputs, **_in(scope), stream=stream)
-    planned = [upcast("TaskPlanned", row["schema_version"], row["payload"])["task"] for row in tasks]
-    return planned, upcast("PlanCreated", first["schema_version"], first["payload"])["inputs"]
+    stored = [Stored(scope, stream, "PlanCreated", first["payload"])]
+    stored += [Stored(scope, stream, "TaskPlanned", row["payload"]) for row in tasks]
+    created, *opened = await tx.vault.open_all(tx, stored)
+    planned = [
+        upcast("TaskPlanned", row["schema_version"], payload)["task"]
+        for row, payload in zip(tasks, opened, strict=True)
+    ]
+    return planned, upcast("PlanCreated", first["schema_version"], created)["inputs"]
 
 
 async def list_tasks(tx: Tx, scope: Scope, plan_id: str, after: Sequence[int], limit: int) -> list[Row]:

@@ -61,12 +61,17 @@ class TaskRun:
 
 @dataclasses.dataclass(slots=True)
 class Plan:
-    """A plan as it stands: the fold of its stream."""
+    """A plan as it stands: the fold of its stream.
+
+    Attributes:
+        subject: who created it: the person whose data its personal fields are.
+    """
 
     tenant_id: str
     project_id: str
     plan_id: str
     state: str = ""
+    subject: str = ""
     objective: str = ""
     intent: str = ""
     language: str = ""
@@ -130,7 +135,7 @@ def task_from_json(kept: Mapping[str, Any]) -> Task:
 
 def _plan_created(plan: Plan, event: Event) -> None:
     kept = event.payload
-    plan.state = "created"
+    plan.state, plan.subject = "created", event.actor
     plan.objective, plan.intent, plan.language = kept["objective"], kept["intent"], kept["language"]
     plan.slots, plan.brief_artifact_id = dict(kept["slots"]), kept["brief_artifact_id"]
     plan.profile_id, plan.profile_version = kept["profile_id"], kept["profile_version"]

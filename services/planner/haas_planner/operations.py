@@ -13,6 +13,7 @@ from haas_common.doorbell import Doorbell
 from haas_common.eventstore import payload_text
 from haas_common.ids import shard_of
 from haas_common.profile_store import ProfileStore
+from haas_common.sealing import sealed_form
 from haas_planner import contracts, drafting, store
 from haas_planner.domain import task_to_json
 from haas_planner.graph import Graph, Input
@@ -121,7 +122,7 @@ class Operations:
 def check_facts(facts: Mapping[str, Any]) -> None:
     """Refuses a plan that does not fit into an event. Raises FieldInvalid."""
     try:
-        payload_text(facts)
+        payload_text(sealed_form("PlanCreated", facts))
     except ValueError:
         raise errors.FieldInvalid(
             "inputs: together with the objective they have at most 32 KiB.", field="inputs", rule="32 KiB in all"

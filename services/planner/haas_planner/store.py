@@ -9,6 +9,7 @@ from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import upcast
 from haas_common.eventstore import NewEvent, Recorded, append
 from haas_common.ids import shard_of
+from haas_common.sealing import Stored
 from haas_planner.domain import Event, Plan, apply
 from haas_planner.graph import order_key
 
@@ -94,14 +95,14 @@ async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> tuple[Plan, str]:
 
     Raises:
         ValueError, KeyError: its stream holds an event that this release cannot fold.
+        HashMismatch: a sealed value of it was tampered with.
     """
-    plan, trace_id = Plan(scope.tenant_id, scope.project_id, plan_id), ""
+    plan, trace_id, stream = Plan(scope.tenant_id, scope.project_id, plan_id), "", stream_of(plan_id)
     while True:
-        rows = await tx.all(
-            SQL.plan_events, **_scope(scope), stream=stream_of(plan_id), after=plan.version, limit=_PAGE
-        )
-        for row in rows:
-            payload = upcast(row["event_type"], row["schema_version"], row["payload"])
+        rows = await tx.all(SQL.plan_events, **_scope(scope), stream=stream, after=plan.version, limit=_PAGE)
+        stored = [Stored(scope, stream, row["event_type"], row["payload"]) for row in rows]
+        for row, kept in zip(rows, await tx.vault.open_all(tx, stored), strict=True):
+            payload = upcast(row["event_type"], row["schema_version"], kept)
             apply(plan, Event(row["event_type"], payload, row["task_id"], row["actor"]))
             trace_id = row["trace_id"] or trace_id
         if len(rows) < _PAGE:
@@ -152,7 +153,7 @@ def _new_events(change: Change) -> list[NewEvent]:
         NewEvent(
             scope, stream_of(plan.plan_id), event.type, event.payload, event.actor, plan_id=plan.plan_id,
             task_id=event.task_id, expected_version=change.base if number == 0 else None,
-            causation_id=change.causation_id, trace_id=change.trace_id,
+            causation_id=change.causation_id, trace_id=change.trace_id, subject=plan.subject,
         )
         for number, event in enumerate(change.events)
     ]  # fmt: skip

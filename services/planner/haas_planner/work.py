@@ -20,6 +20,7 @@ from haas_common.eventstore import payload_text
 from haas_common.models import Model
 from haas_common.profile_store import ProfileStore, read_documents
 from haas_common.profiles import Profile
+from haas_common.sealing import sealed_form
 from haas_common.structs import read_struct
 from haas_planner import contracts
 from haas_planner.attempts import Assignment, Result
@@ -243,7 +244,7 @@ def check_sizes(tasks: list[Task] | tuple[Task, ...]) -> None:
     """Refuses a task that does not fit into an event. Raises GraphInvalid."""
     for task in tasks:
         try:
-            payload_text({"task": task_to_json(task), "parent": task.task_id})
+            payload_text(sealed_form("TaskPlanned", {"task": task_to_json(task), "parent": task.task_id}))
         except ValueError:
             raise errors.GraphInvalid(
                 "A task's contract has at most 32 KiB.", task=task.task_id, field="task", rule="32 KiB"

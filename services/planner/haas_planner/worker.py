@@ -15,7 +15,7 @@ from typing import Any
 from haas_common import errors
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
-from haas_common.eventstore import event_text
+from haas_common.eventstore import check_storable
 from haas_planner import domain, store
 from haas_planner.attempts import Assignment, Attempts, Expanded, Failed, Outcome, Succeeded
 from haas_planner.domain import Event, Plan
@@ -160,8 +160,8 @@ class Shard:
             for scope, plan_id in missing:
                 try:
                     plan, trace_id = await store.load_plan(tx, scope, plan_id)
-                except (ValueError, KeyError):
-                    # Its history holds what this release does not know, e.g. of a newer one.
+                except (ValueError, KeyError, errors.HashMismatch):
+                    # Its history holds what this release does not know, e.g. of a newer one, or was tampered with.
                     self._quarantine((scope, plan_id), batch)
                     continue
                 self._plans[(scope, plan_id)] = plan
@@ -294,7 +294,7 @@ def _unwritable(batch: _Batch) -> list[PlanKey]:
     for key, events in batch.events.items():
         try:
             for event in events:
-                event_text(event.type, event.payload)
+                check_storable(event.type, event.payload)
         except ValueError:
             found.append(key)
     return found

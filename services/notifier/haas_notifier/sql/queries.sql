@@ -110,7 +110,8 @@ SELECT state FROM plans WHERE tenant_id = %(tenant_id)s AND project_id = %(proje
 SELECT p.*
   FROM (SELECT q.*, count(*) OVER () AS found, row_number() OVER w AS n,
                sum(octet_length(q.payload_text)) OVER w AS bytes_so_far
-          FROM (SELECT seq, stream, version, event_type, plan_id, task_id, actor, payload::text AS payload_text, recorded_at, hash
+          FROM (SELECT seq, stream, version, event_type, schema_version, plan_id, task_id, actor, causation_id, correlation_id, trace_id,
+                       payload::text AS payload_text, recorded_at, hash
                   FROM events
                  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND seq > %(after)s
                  ORDER BY seq LIMIT %(limit)s + 1) AS q
@@ -123,7 +124,8 @@ SELECT p.*
 SELECT p.*
   FROM (SELECT q.*, count(*) OVER () AS found, row_number() OVER w AS n,
                sum(octet_length(q.payload_text)) OVER w AS bytes_so_far
-          FROM (SELECT seq, stream, version, event_type, plan_id, task_id, actor, payload::text AS payload_text, recorded_at, hash
+          FROM (SELECT seq, stream, version, event_type, schema_version, plan_id, task_id, actor, causation_id, correlation_id, trace_id,
+                       payload::text AS payload_text, recorded_at, hash
                   FROM events
                  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s AND plan_id <> ''
                    AND seq > %(after)s
