@@ -1,8 +1,10 @@
 """The registry of event types and the code that appends agree; the page about them is tests/house/test_pages.py's."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from haas_common.events import EVENT_TYPES
 from haas_common.events.marks import models_of
@@ -18,10 +20,6 @@ HAND_ON = {
 }
 #: Types of plan §4.3 and of the history's upkeep that nothing appends yet, and the room that will. It may only shrink.
 NOT_YET = {
-    "ArtifactStatusChanged": "artifacts: the status machine",
-    "AuditFailed": "audit: the check of stored artifacts",
-    "CheckpointSigned": "audit: the signer of checkpoints",
-    "DataErased": "sealing: the erasure of a subject",
     "HistoryDropped": "retention: the drop of an old range",
     "LockGranted": "planner: locks on resources",
     "LockDenied": "planner: locks on resources",
@@ -29,6 +27,17 @@ NOT_YET = {
     "ReplanRequired": "planner: planning a failed part anew",
 }
 _NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")
+
+
+@functools.cache
+def constants() -> dict[tuple[str, str], ast.expr]:
+    """Returns the constants of all modules by the module's short name and their own."""
+    return {
+        (PurePath(source.path).stem, node.targets[0].id): node.value
+        for source in shipped()
+        for node in source.tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
 
 
 def calls() -> Iterator[tuple[str, str, set[str]]]:
@@ -39,18 +48,24 @@ def calls() -> Iterator[tuple[str, str, set[str]]]:
         for node in ast.walk(source.tree):
             if isinstance(node, ast.Call) and (name := _called(node)) in APPENDERS:
                 values = [*node.args, *(k.value for k in node.keywords)]
-                yield source.path, name, {text for value in values for text in _types(value)}
+                module = PurePath(source.path).stem
+                yield source.path, name, {text for value in values for text in _types(value, module)}
 
 
 def _called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _types(value: ast.expr) -> Iterator[str]:
-    """The names in a literal, or in the branches of a choice between literals."""
+def _types(value: ast.expr, module: str) -> Iterator[str]:
+    """The names in a literal, in a module's constant, or in the branches of a choice between them."""
     if isinstance(value, ast.IfExp):
-        yield from _types(value.body)
-        yield from _types(value.orelse)
+        yield from _types(value.body, module)
+        yield from _types(value.orelse, module)
+    elif isinstance(value, ast.Name) and (module, value.id) in constants():
+        yield from _types(constants()[module, value.id], module)
+    elif isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name):
+        named = constants().get((value.value.id, value.attr))
+        yield from _types(named, value.value.id) if named is not None else ()
     elif isinstance(value, ast.Constant) and isinstance(value.value, str) and _NAME.fullmatch(value.value):
         yield value.value
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from haas_common.events.base import Count, EventType, Hash, Named, Number, Payload
 
-_STREAM, _OWNER = "artifact/<artifact_id>", "orchestrator, planner"
+_STREAM, _OWNER = "artifact/<artifact_id>", "orchestrator, planner, mcp"
 Status = Literal["draft", "in_progress", "final", "superseded", "invalid"]
 ChunkHash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 

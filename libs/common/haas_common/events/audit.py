@@ -34,11 +34,13 @@ class CheckpointSigned(Payload):
 
     number: Number = Field(description="Counts from 1.")
     previous: str = Field(description="The hash of the checkpoint before; empty for the first.")
-    root: Named = Field(description="The root over the projects' roots.")
+    root: Named = Field(description="The root over all of the tenant's projects.")
     kid: Named = Field(description="The key that signed it.")
     signature: Named = Field(description="Ed25519, base64.")
     signed_at: Named = Field(description="When, ISO 8601.")
-    projects: list[ProjectHead] = Field(description="What it vouches for.")
+    projects: list[ProjectHead] = Field(
+        description="The projects that changed since the checkpoint before; the others stand as they stood."
+    )
 
 
 class DataErased(Payload):
@@ -70,7 +72,7 @@ class HistoryDropped(Payload):
 
 TYPES = (
     EventType(
-        "AuditFailed", "artifact/<artifact_id> or audit/<tenant_id>", _OWNER, 1, AuditFailed,
+        "AuditFailed", "artifact/<artifact_id> or audit/<tenant_id>", "orchestrator, planner, mcp", 1, AuditFailed,
         "Stored bytes are not what was signed.",
     ),
     EventType(
