@@ -55,7 +55,9 @@ _MEMBER = (*_VIEWER, "artifacts.write", "plans.write", "tools.invoke")
 SCOPES_BY_ROLE: Mapping[str, tuple[str, ...]] = {
     "viewer": _VIEWER,
     "member": _MEMBER,
-    "admin": (*_MEMBER, "profiles.write"),
+    "admin": (*_MEMBER, "audit.sign", "data.erase", "profiles.write"),
+    # Reads every project of its tenant, whichever the token names.
+    "auditor": ("artifacts.read", "audit.read", "audit.sign", "events.read"),
     ROLE_OPERATOR: ("reflection", "tenants.read", "tenants.write", "tokens.issue"),
 }
 
@@ -71,7 +73,7 @@ class Claims:
         subject: the user or agent.
         tenant_id: the tenant; "*" for the operator.
         projects: the projects that it opens; ("*",) for the operator.
-        roles: "viewer", "member", "admin" or "operator".
+        roles: "viewer", "member", "admin", "auditor" or "operator".
         scopes: what it may do.
         agents: whose notifications the holder receives.
         audience: "haas-api" or "haas-internal".

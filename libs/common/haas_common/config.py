@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 SERVICES = ("gateway", "orchestrator", "planner", "notifier", "mcp")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+CHECKPOINT_EVENTS, CHECKPOINT_S = 1000, 60.0
 
 
 class ConfigInvalid(Exception):
@@ -29,6 +30,18 @@ def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[
     if value not in choices:
         raise ConfigInvalid(f"{name} is {value!r}; it is one of {', '.join(choices)}.")
     return value
+
+
+def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
+    """The variable's value when it is a number above zero."""
+    value = environ.get(name, "").strip()
+    try:
+        number = float(value or default)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ConfigInvalid(f"{name} is {value!r}; it is a number above zero.")
+    return number
 
 
 def _address(name: str, value: str) -> str:
@@ -57,6 +70,8 @@ class Config:
         peers: host:port by the service's name.
         instance: the name under which this instance holds leases; the same after a restart, another per replica.
         log_level: "debug", "info", "warning" or "error".
+        checkpoint_events: a tenant's history is signed after so many new events,
+        checkpoint_s: or so many seconds after the first of them.
         otlp_endpoint: where traces go; empty: nowhere.
         llm_base_url: an OpenAI-compatible endpoint; empty: the offline engine.
         llm_api_key: its key, never shown.
@@ -72,6 +87,8 @@ class Config:
     peers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     instance: str = ""
     log_level: str = "info"
+    checkpoint_events: int = CHECKPOINT_EVENTS
+    checkpoint_s: float = CHECKPOINT_S
     otlp_endpoint: str = ""
     llm_base_url: str = ""
     llm_api_key: str = field(default="", repr=False)
@@ -104,6 +121,8 @@ class Config:
             store_dir=Path(env.get("HAAS_STORE_DIR", "").strip() or home / "store"),
             peers=MappingProxyType(peers),
             instance=env.get("HAAS_INSTANCE", "").strip() or f"{service}@{socket.gethostname()}/{listen}",
+            checkpoint_events=int(_positive(env, "HAAS_CHECKPOINT_EVENTS", CHECKPOINT_EVENTS)),
+            checkpoint_s=_positive(env, "HAAS_CHECKPOINT_S", CHECKPOINT_S),
             log_level=_choice(env, "HAAS_LOG_LEVEL", "info", LOG_LEVELS),
             otlp_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip(),
             llm_base_url=env.get("HAAS_LLM_BASE_URL", "").strip(),

@@ -2,16 +2,32 @@
 
 import grpc
 
-from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
+from haas.orchestrator.v1 import (
+    artifacts_pb2,
+    artifacts_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
+    orchestrator_pb2,
+    orchestrator_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
+)
+from haas_common.artifact_faults import FaultLog
 from haas_common.artifacts import ArtifactStore
 from haas_common.channels import Channels
 from haas_common.config import Config
-from haas_common.db import Database
+from haas_common.db import Database, Lease
 from haas_common.doorbell import Doorbell
+from haas_common.fleet_keys import FleetKeys
+from haas_common.leases import LeaseKeeper
 from haas_common.models import model_for
 from haas_common.server import serve
+from haas_orchestrator.audit.servicer import AuditServicer
+from haas_orchestrator.audit.signer import Signer
+from haas_orchestrator.audit.worker import LEASE, CheckpointWorker, Policy
 from haas_orchestrator.operations import Operations
-from haas_orchestrator.servicer import ArtifactsServicer, OrchestratorServicer
+from haas_orchestrator.privacy import Privacy
+from haas_orchestrator.servicer import ArtifactsServicer, OrchestratorServicer, PrivacyServicer
 
 
 async def main(config: Config) -> None:
@@ -19,7 +35,7 @@ async def main(config: Config) -> None:
     database = await Database.of(config)
     channels = Channels(config)
     doorbell = Doorbell(database)
-    artifacts = ArtifactStore.open(config.store_dir, config.secrets_dir)
+    artifacts = ArtifactStore.of(config, FaultLog(database, doorbell, config.service))
     operations = Operations(
         database,
         doorbell,
@@ -28,11 +44,33 @@ async def main(config: Config) -> None:
         lambda profile: model_for(config.llm_base_url, config.llm_api_key, config.llm_model, profile.models),
     )
 
+    privacy = Privacy(database, doorbell, artifacts)
+    keys = FleetKeys.open(config.secrets_dir)
+    signer = Signer(database, keys)
+    policy = Policy(config.checkpoint_events, config.checkpoint_s)
+
+    async def audit(lease: Lease) -> None:
+        await CheckpointWorker(lease, database, doorbell, signer, policy).run()
+
+    keeper = LeaseKeeper(database, config.instance, [LEASE], audit)
+
     def add(server: grpc.aio.Server) -> None:
         orchestrator_pb2_grpc.add_OrchestratorServicer_to_server(OrchestratorServicer(operations, database), server)
         artifacts_pb2_grpc.add_ArtifactsServicer_to_server(ArtifactsServicer(database, doorbell, artifacts), server)
 
+        privacy_pb2_grpc.add_PrivacyServicer_to_server(PrivacyServicer(privacy), server)
+        audit_pb2_grpc.add_AuditServicer_to_server(
+            AuditServicer(database, doorbell, artifacts.blobs, signer, keys), server
+        )
+
+    async def start() -> None:
+        await doorbell.start()
+        await keeper.start()
+        privacy.start()
+
     async def stop() -> None:
+        await privacy.stop()
+        await keeper.stop()
         await doorbell.stop()
         await channels.close()
         await database.close()
@@ -40,5 +78,7 @@ async def main(config: Config) -> None:
     services = [
         orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"],
         artifacts_pb2.DESCRIPTOR.services_by_name["Artifacts"],
+        audit_pb2.DESCRIPTOR.services_by_name["Audit"],
+        privacy_pb2.DESCRIPTOR.services_by_name["Privacy"],
     ]
-    await serve(config, add, services, on_start=doorbell.start, on_stop=stop)
+    await serve(config, add, services, on_start=start, on_stop=stop)

@@ -32,6 +32,13 @@ DEFAULT_TIMEOUT_S = 10.0
 _CONTEXT_SLACK_S = 30
 # The socket is cut this long after the deadline: a black-holed connection held `asyncio.timeout(1)` for 11 s.
 _CUT_AFTER_S = 0.25
+# The server ends a transaction this long after its deadline, whatever its client does (a frozen process, a lost
+# machine): while one that has written is open, no relay reads past it.
+_END_AFTER_S = 1.0
+_SETTINGS = (
+    b"SELECT set_config('haas.ctx', %s, true), set_config('statement_timeout', %s, true),"
+    b" set_config('transaction_timeout', %s, true)"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -68,6 +75,13 @@ class Tx:
         """Runs a query, returns its rows."""
         cursor = await self._execute(query, params)
         return await cursor.fetchall()
+
+    async def each(self, query: Query, rows_max: int, **params: Any) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yields a query's rows, `rows_max` at a time, all of one snapshot; for what is too much to hold at once."""
+        async with self._connection.cursor(name="each") as cursor:
+            await cursor.execute(query.sql.encode(), params)
+            while rows := await cursor.fetchmany(rows_max):
+                yield rows
 
     async def maybe(self, query: Query, **params: Any) -> dict[str, Any] | None:
         """Runs a query, returns its first row or None."""
@@ -211,13 +225,10 @@ class Database:
                 raise translate(error) from error
             try:
                 context = self._signed(connection.pgconn.backend_pid, lease, scopes, left_s)
-                limit_ms = str(int(left_s * 1000) + 1)
+                limit_ms, end_ms = str(int(left_s * 1000) + 1), str(int((left_s + _END_AFTER_S) * 1000))
                 async with connection.pipeline():
                     await connection.execute(b"BEGIN")
-                    await connection.execute(
-                        b"SELECT set_config('haas.ctx', %s, true), set_config('statement_timeout', %s, true)",
-                        (context, limit_ms),
-                    )
+                    await connection.execute(_SETTINGS, (context, limit_ms, end_ms))
             except psycopg.OperationalError as error:
                 await self._pool.putconn(connection)
                 await self._pool.check()

@@ -20,13 +20,14 @@ ON CONFLICT (tenant_id, project_id) DO NOTHING
 RETURNING tenant_id, project_id, display_name, created_at;
 
 -- list_projects --
--- A page of a tenant's projects by id.
+-- A page of a tenant's projects by id; "*" stands for what belongs to all of them and is none.
 SELECT tenant_id, project_id, display_name, created_at FROM projects
- WHERE tenant_id = %(tenant_id)s AND project_id > %(after)s ORDER BY project_id LIMIT %(limit)s;
+ WHERE tenant_id = %(tenant_id)s AND project_id > %(after)s AND project_id <> '*' ORDER BY project_id LIMIT %(limit)s;
 
 -- known_projects --
 -- Which of these projects the tenant has.
-SELECT project_id FROM projects WHERE tenant_id = %(tenant_id)s AND project_id = ANY (%(projects)s);
+SELECT project_id FROM projects
+ WHERE tenant_id = %(tenant_id)s AND project_id = ANY (%(projects)s) AND project_id <> '*';
 
 -- get_profile --
 -- The newest version of a profile.

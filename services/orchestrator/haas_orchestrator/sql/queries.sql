@@ -109,3 +109,198 @@ ON CONFLICT (tenant_id, project_id, ref) DO NOTHING;
 -- known_inputs --
 -- Which of these files were uploaded.
 SELECT ref FROM inputs WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND ref = ANY (%(refs)s);
+
+-- audit_projects --
+-- A page of the projects that there are, of all tenants or of one; the relay's lease and the tenant may read them.
+SELECT tenant_id, project_id FROM projects
+ WHERE (tenant_id, project_id) > (%(after_tenant)s, %(after_project)s) AND (%(tenant_id)s = '' OR tenant_id = %(tenant_id)s)
+ ORDER BY tenant_id, project_id LIMIT %(limit)s;
+
+-- audit_heads --
+-- How far projects go.
+SELECT h.tenant_id, h.project_id, h.last_seq, h.streams
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text)
+  JOIN project_heads AS h ON h.tenant_id = w.tenant_id AND h.project_id = w.project_id
+ ORDER BY h.tenant_id, h.project_id;
+
+-- audit_stream_heads --
+-- The heads of all streams of some projects, in the order of a Merkle tree's leaves, and how far each project goes: one
+-- statement, so that all of it is of one moment.
+SELECT p.project_id, p.last_seq, p.streams, s.stream, s.version, s.hash, s.ordinal
+  FROM project_heads AS p
+  JOIN stream_heads AS s ON s.tenant_id = p.tenant_id AND s.project_id = p.project_id
+ WHERE p.tenant_id = %(tenant_id)s AND p.project_id = ANY (%(projects)s)
+ ORDER BY p.project_id, s.ordinal;
+
+-- audit_now --
+-- The database's clock.
+SELECT clock_timestamp() AS at;
+
+-- audit_tenant_project --
+-- The project that a tenant's own events stand in.
+INSERT INTO projects (tenant_id, project_id) VALUES (%(tenant_id)s, '*') ON CONFLICT DO NOTHING;
+
+-- audit_checkpoints --
+-- A page of a tenant's checkpoints, newest first.
+SELECT version, payload
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = '*' AND stream = 'checkpoint/' || %(tenant_id)s AND version < %(before)s
+ ORDER BY version DESC LIMIT %(limit)s;
+
+-- audit_events --
+-- A page of a project's events as they are exported: every field that a hash covers, and the hash.
+SELECT tenant_id, project_id, seq, stream, version, event_type, schema_version, plan_id, task_id, actor, causation_id,
+       correlation_id, trace_id, (extract(epoch FROM recorded_at) * 1000000)::bigint AS recorded_at_us,
+       payload::text AS payload, encode(hash, 'hex') AS hash
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND seq > %(after)s AND seq <= %(until)s
+ ORDER BY seq LIMIT %(limit)s;
+
+-- audit_profile --
+-- A profile's text by its hash: the bytes that ProfilePublished names.
+SELECT yaml FROM profiles WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND hash = %(hash)s LIMIT 1;
+
+-- lock_data_keys --
+-- The living keys of a person, or of everybody ('*'), once nobody writes under them any more.
+SELECT key_id FROM data_keys
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND destroyed_at IS NULL
+   AND (%(subject)s = '*' OR subject = %(subject)s)
+ ORDER BY subject
+   FOR UPDATE;
+
+-- plans_of_subject --
+-- The plans that a person created, or all ('*'), and whether a command to one waits for a decision.
+SELECT p.plan_id, p.state,
+       EXISTS (SELECT 1 FROM plan_commands AS c
+                WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.plan_id = p.plan_id
+                  AND c.decided_at IS NULL) AS waiting
+  FROM plans AS p
+  LEFT JOIN events AS e ON e.tenant_id = p.tenant_id AND e.project_id = p.project_id AND e.stream = 'plan/' || p.plan_id
+                       AND e.version = 1
+ WHERE p.tenant_id = %(tenant_id)s AND p.project_id = %(project_id)s AND (%(subject)s = '*' OR e.actor = %(subject)s)
+ ORDER BY p.plan_id;
+
+-- requests_without_plan --
+-- Requests of a person, or of all ('*'), for plans that are not there (yet); `fresh`: they may still become one.
+SELECT r.request_id, r.result ->> 'plan_id' AS plan_id,
+       r.created_at > now() - interval '1 minute'
+       OR EXISTS (SELECT 1 FROM plan_commands AS c
+                   WHERE c.tenant_id = r.tenant_id AND c.project_id = r.project_id AND c.plan_id = r.result ->> 'plan_id'
+                     AND c.decided_at IS NULL) AS fresh
+  FROM requests AS r
+  LEFT JOIN events AS e ON e.tenant_id = r.tenant_id AND e.project_id = r.project_id
+                       AND e.stream = 'intent/' || (r.result ->> 'plan_id') AND e.version = 1
+ WHERE r.tenant_id = %(tenant_id)s AND r.project_id = %(project_id)s AND r.method = 'CreatePlan'
+   AND r.result ->> 'plan_id' IS NOT NULL AND (%(subject)s = '*' OR e.actor = %(subject)s)
+   AND NOT EXISTS (SELECT 1 FROM plans AS p
+                    WHERE p.tenant_id = r.tenant_id AND p.project_id = r.project_id AND p.plan_id = r.result ->> 'plan_id');
+
+-- uploads_of_subject --
+-- The files that a person uploaded last, or all ('*').
+SELECT i.ref
+  FROM inputs AS i
+ CROSS JOIN LATERAL (
+       SELECT e.actor FROM events AS e
+        WHERE e.tenant_id = i.tenant_id AND e.project_id = i.project_id AND e.stream = 'input/' || substr(i.ref, 8, 32)
+        ORDER BY e.version DESC LIMIT 1) AS last
+ WHERE i.tenant_id = %(tenant_id)s AND i.project_id = %(project_id)s AND (%(subject)s = '*' OR last.actor = %(subject)s);
+
+-- open_plans --
+-- The first events of the plans that are not over.
+SELECT p.plan_id, e.schema_version, e.payload
+  FROM plans AS p
+  JOIN events AS e ON e.tenant_id = p.tenant_id AND e.project_id = p.project_id AND e.stream = 'plan/' || p.plan_id
+                  AND e.version = 1
+ WHERE p.tenant_id = %(tenant_id)s AND p.project_id = %(project_id)s AND p.state IN ('created', 'running');
+
+-- blobs_of_plans --
+-- The blobs that plans have led to: every version of their artifacts, and long reasonings.
+SELECT e.event_type, e.payload ->> 'artifact_id' AS artifact_id,
+       coalesce(e.payload ->> 'ref', e.payload ->> 'audit_ref') AS ref
+  FROM unnest(%(plan_ids)s::text[]) AS w(plan_id)
+  JOIN events AS e ON e.tenant_id = %(tenant_id)s AND e.project_id = %(project_id)s AND e.plan_id = w.plan_id
+                  AND e.plan_id <> '' AND e.event_type IN ('ArtifactProduced', 'ArtifactUpdated', 'BriefCreated');
+
+-- scrub_plans --
+-- What plans say of a person, as a rebuild from the sealed history gives it.
+UPDATE plans SET objective = CASE objective WHEN '' THEN '' ELSE '[erased]' END,
+                 failure = CASE failure WHEN '' THEN '' ELSE '[erased]' END
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = ANY (%(plan_ids)s);
+
+-- scrub_tasks --
+-- The same of their tasks.
+UPDATE tasks_read SET title = CASE title WHEN '' THEN '' ELSE '[erased]' END,
+                      failure = CASE failure WHEN '' THEN '' ELSE '[erased]' END
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = ANY (%(plan_ids)s);
+
+-- scrub_envelopes --
+-- The same of the envelopes that told of them.
+UPDATE notifications AS n
+   SET envelope = jsonb_set(jsonb_set(n.envelope::jsonb, '{nl_summary}', '"[erased]"'), '{content,message}',
+                            CASE n.envelope -> 'content' ->> 'message' WHEN '' THEN '""' ELSE '"[erased]"' END::jsonb)::json
+ WHERE n.tenant_id = %(tenant_id)s AND n.project_id = %(project_id)s
+   AND n.envelope ->> 'conversation_id' = ANY (%(plan_ids)s);
+
+-- scrub_commands --
+-- What commands to plans said; whoever asks again learns that it was erased.
+UPDATE plan_commands SET body = '{}', fingerprint = '', result = %(erased)s::json
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = ANY (%(plan_ids)s) AND decided_at IS NOT NULL;
+
+-- scrub_requests --
+-- What requests for plans said; whoever asks again learns that it was erased.
+UPDATE requests SET fingerprint = '', result = '{"erased": true}'
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND method = 'CreatePlan'
+   AND result ->> 'plan_id' = ANY (%(plan_ids)s);
+
+-- drop_tool_requests --
+-- What tools answered to the tasks of plans, or to anybody.
+DELETE FROM requests
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND method NOT IN ('CreatePlan', 'EraseData')
+   AND (%(subject)s = '*' OR split_part(request_id, '/', 1) = ANY (%(plan_ids)s));
+
+-- drop_uploads --
+-- Takes uploads away.
+DELETE FROM inputs WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND ref = ANY (%(refs)s);
+
+-- destroy_data_keys --
+-- Destroys keys: whatever was sealed under one is gone.
+UPDATE data_keys SET wrapped = NULL, destroyed_at = clock_timestamp()
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND key_id = ANY (%(key_ids)s) AND destroyed_at IS NULL;
+
+-- add_erased_blobs --
+-- Marks blobs for deletion.
+INSERT INTO erased_blobs (tenant_id, project_id, ref)
+SELECT %(tenant_id)s, %(project_id)s, unnest(%(refs)s::text[])
+ON CONFLICT (tenant_id, project_id, ref) DO UPDATE SET erased_at = now(), deleted_at = NULL;
+
+-- pending_blobs --
+-- Blobs that wait for their deletion, and whether somebody has uploaded or published the same bytes.
+SELECT b.ref, b.erased_at,
+       EXISTS (SELECT 1 FROM inputs AS i
+                WHERE i.tenant_id = b.tenant_id AND i.project_id = b.project_id AND i.ref = b.ref)
+       OR EXISTS (SELECT 1 FROM documents AS d
+                   WHERE d.tenant_id = b.tenant_id AND d.project_id = b.project_id AND d.ref = b.ref) AS wanted
+  FROM erased_blobs AS b
+ WHERE b.tenant_id = %(tenant_id)s AND b.project_id = %(project_id)s AND b.deleted_at IS NULL
+ ORDER BY b.ref LIMIT %(limit)s;
+
+-- blobs_deleted --
+-- The store has let go of blobs.
+UPDATE erased_blobs SET deleted_at = clock_timestamp()
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND ref = ANY (%(refs)s) AND deleted_at IS NULL;
+
+-- erasures_pending --
+-- The projects with blobs that wait for their deletion, as far as the context sees them.
+SELECT DISTINCT tenant_id, project_id FROM erased_blobs WHERE deleted_at IS NULL;
+
+-- all_projects --
+-- Every project that there is, for a relay.
+SELECT tenant_id, project_id FROM projects;
+
+-- list_subjects --
+-- A page of the people whose data a project holds or held, with their keys.
+SELECT k.subject, json_agg(json_build_object('key_id', k.key_id, 'created_at', k.created_at, 'destroyed_at', k.destroyed_at)
+                           ORDER BY k.created_at, k.key_id) AS keys
+  FROM data_keys AS k
+ WHERE k.tenant_id = %(tenant_id)s AND k.project_id = %(project_id)s AND (k.subject > %(after)s OR %(first)s)
+ GROUP BY k.subject ORDER BY k.subject LIMIT %(limit)s;
