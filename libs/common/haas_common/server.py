@@ -26,7 +26,7 @@ from haas_common import access, logs, tracing
 from haas_common.auth import Verifier
 from haas_common.calls import Call, current_call
 from haas_common.config import Config, ConfigInvalid
-from haas_common.db import Scope
+from haas_common.db import CatalogueError, Scope
 from haas_common.door import Door, Limits
 from haas_common.readiness import announce_ready
 
@@ -213,8 +213,8 @@ def run(service: str, main: Callable[[Config], Awaitable[None]]) -> int:
             await main(config)
 
         uvloop.run(bounded())
-    except ConfigInvalid as error:
-        sys.stderr.write(f"{error}\n")
+    except (ConfigInvalid, CatalogueError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
     finally:
         tracing.shutdown()

@@ -5,6 +5,7 @@ Nothing reads or writes tenant data but through `Database.tenant_tx` (one tenant
 """
 
 from haas_common.db.doors import Database, Lease, Scope, Tx
+from haas_common.db.lint import CatalogueError
 from haas_common.db.queries import Queries, Query, load_queries
 
-__all__ = ["Database", "Lease", "Queries", "Query", "Scope", "Tx", "load_queries"]
+__all__ = ["CatalogueError", "Database", "Lease", "Queries", "Query", "Scope", "Tx", "load_queries"]
