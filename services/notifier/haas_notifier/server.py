@@ -6,6 +6,7 @@ from haas.notifier.v1 import notifier_pb2, notifier_pb2_grpc
 from haas_common.config import Config
 from haas_common.db import Database, Lease
 from haas_common.doorbell import Doorbell
+from haas_common.history import headroom
 from haas_common.leases import LeaseKeeper
 from haas_common.server import serve
 from haas_notifier.heads import Heads
@@ -22,10 +23,13 @@ async def main(config: Config) -> None:
     doorbell = Doorbell(database)
     heads = Heads(database, doorbell)
 
-    async def relay(lease: Lease) -> None:
-        await Relay(lease, database, doorbell).run()
+    async def work(lease: Lease) -> None:
+        if lease.name == headroom.LEASE:
+            await headroom.keep_room(database, lease)
+        else:
+            await Relay(lease, database, doorbell).run()
 
-    keeper = LeaseKeeper(database, config.instance, [LEASE], relay)
+    keeper = LeaseKeeper(database, config.instance, [LEASE, headroom.LEASE], work)
 
     def add(server: grpc.aio.Server) -> None:
         notifier_pb2_grpc.add_NotifierServicer_to_server(NotifierServicer(Operations(database, heads)), server)

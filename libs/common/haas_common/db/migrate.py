@@ -58,6 +58,7 @@ def migrate(
         _roles(connection, {"haas_app": app_password, **others})
         applied = _apply(connection)
         _keep_context_key(connection, context_key)
+        _keep_room(connection)
         return applied
 
 
@@ -135,6 +136,13 @@ def _keep_context_key(connection: psycopg.Connection[tuple[object, ...]], key: b
             " ON CONFLICT (only_one) DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
             (inner, outer),
         )
+
+
+def _keep_room(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Makes the ranges that the next events need: a fleet that was down for long begins with room."""
+    with connection.transaction():
+        connection.execute("SET LOCAL ROLE haas_owner")
+        connection.execute("SELECT haas.keep_partitions()")
 
 
 def main() -> None:

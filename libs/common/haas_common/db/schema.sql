@@ -90,7 +90,7 @@ CREATE TABLE leases (
   expires_at timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO leases (name) SELECT 'shard/' || n FROM generate_series(0, 15) AS n;
-INSERT INTO leases (name) VALUES ('relay/notifier'), ('relay/audit'), ('relay/usage');
+INSERT INTO leases (name) VALUES ('relay/notifier'), ('relay/audit'), ('relay/usage'), ('relay/history');
 GRANT SELECT, UPDATE ON leases TO haas_app;
 -- FOR SHARE on a lease asks for this.
 GRANT SELECT, UPDATE ON leases TO haas_writer;
@@ -108,7 +108,9 @@ GRANT SELECT, INSERT, UPDATE ON relay_cursors TO haas_app;
 CREATE TABLE tenants (
   tenant_id scope_id PRIMARY KEY,
   display_name text NOT NULL DEFAULT '',
-  created_at timestamptz NOT NULL DEFAULT now()
+  created_at timestamptz NOT NULL DEFAULT now(),
+  -- The cell that the events of its projects go to; haas.append reads it for a project's first event alone.
+  cell smallint NOT NULL DEFAULT 0 CHECK (cell >= 0)
 );
 
 CREATE TABLE projects (
@@ -410,6 +412,7 @@ GRANT SELECT, INSERT ON task_edges TO haas_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON resource_locks TO haas_app;
 GRANT SELECT, INSERT ON events TO haas_writer;
 GRANT SELECT, INSERT, UPDATE ON project_heads, stream_heads TO haas_writer;
+GRANT SELECT (tenant_id, cell) ON tenants TO haas_writer;
 
 -- ── Narrow roles ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -584,7 +587,10 @@ BEGIN
     ON CONFLICT (tenant_id, project_id) DO UPDATE SET last_seq = h.last_seq + excluded.last_seq
     RETURNING h.tenant_id, h.project_id, h.last_seq, h.streams, h.cell
   )
-  SELECT json_agg(json_build_object('k', row_number, 't', w.t, 'p', w.p, 'b', m.last_seq - w.n, 's', m.streams, 'c', m.cell)) INTO project_bases
+  -- A project's first events: its tenant says where they go, which is looked up for them alone.
+  SELECT json_agg(json_build_object('k', row_number, 't', w.t, 'p', w.p, 'b', m.last_seq - w.n, 's', m.streams,
+                                    'c', CASE WHEN m.last_seq > w.n THEN m.cell
+                                              ELSE (SELECT t.cell FROM haas.tenants AS t WHERE t.tenant_id = w.t) END)) INTO project_bases
     FROM moved AS m JOIN (SELECT *, row_number() OVER () FROM wanted) AS w ON w.t = m.tenant_id AND w.p = m.project_id;
 
   -- With the heads locked: a fresh snapshot sees every stream as it stands. (OFFSET 0: split once, not once a field.)
@@ -611,9 +617,9 @@ BEGIN
     RAISE EXCEPTION 'stream version conflict' USING ERRCODE = 'HA002', DETAIL = clash;
   END IF;
   IF fresh > 0 THEN
-    UPDATE haas.project_heads AS h SET streams = h.streams + f.n
-      FROM (SELECT b.t, b.p, count(*) AS n FROM json_to_recordset(stream_bases) AS b(t text, p text, v bigint)
-             WHERE b.v = 0 GROUP BY 1, 2) AS f
+    UPDATE haas.project_heads AS h SET streams = h.streams + f.n, cell = f.c
+      FROM (SELECT b.t, b.p, b.c, count(*) AS n FROM json_to_recordset(stream_bases) AS b(t text, p text, v bigint, c smallint)
+             WHERE b.v = 0 GROUP BY 1, 2, 3) AS f
      WHERE h.tenant_id = f.t AND h.project_id = f.p;
   END IF;
 

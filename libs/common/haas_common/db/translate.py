@@ -29,8 +29,11 @@ def _by_class(error: psycopg.Error) -> Exception:
         return errors.ResourceNotFound("There is no such tenant and project.", resource="project")
     if isinstance(error, pg.SerializationFailure | pg.DeadlockDetected | pg.LockNotAvailable):
         return errors.StreamVersionConflict("Others were writing at the same time; try again.", stream="")
-    if isinstance(error, pg.QueryCanceled | pg.TransactionTimeout):
+    if isinstance(error, pg.QueryCanceled | pg.TransactionTimeout | pg.IdleInTransactionSessionTimeout):
         return errors.DeadlinePassed("The database did not answer before the deadline.")
+    if isinstance(error, pg.CheckViolation) and not error.diag.constraint_name and table.startswith("events"):
+        # No range is there for the next id: ours to mend (haas_common.history.headroom), not the caller's.
+        return errors.DatabaseUnavailable("The history has no room for the event; nothing was written.")
     if isinstance(error, pg.CheckViolation | pg.DataError):
         return errors.FieldInvalid("A value is outside of what the database keeps.", field=table, rule="stored form")
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):

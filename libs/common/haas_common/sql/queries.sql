@@ -2,6 +2,10 @@
 -- Appends a batch of events in one order (haas.append); fenced when a lease is named.
 SELECT recorded_at, seqs, versions, hashes FROM haas.append(%(doc)s, %(lease)s, %(epoch)s);
 
+-- keep_partitions --
+-- Makes the ranges of the history that the next events need; says how many it made.
+SELECT haas.keep_partitions() AS made;
+
 -- project_artifact --
 -- Puts the newest version of an artifact into the read model.
 INSERT INTO artifacts_read (tenant_id, project_id, artifact_id, path, type, version, hash_prev, hash_curr, ref, signer, signature,

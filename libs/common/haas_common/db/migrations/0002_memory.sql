@@ -240,7 +240,10 @@ BEGIN
     ON CONFLICT (tenant_id, project_id) DO UPDATE SET last_seq = h.last_seq + excluded.last_seq
     RETURNING h.tenant_id, h.project_id, h.last_seq, h.streams, h.cell
   )
-  SELECT json_agg(json_build_object('k', row_number, 't', w.t, 'p', w.p, 'b', m.last_seq - w.n, 's', m.streams, 'c', m.cell)) INTO project_bases
+  -- A project's first events: its tenant says where they go, which is looked up for them alone.
+  SELECT json_agg(json_build_object('k', row_number, 't', w.t, 'p', w.p, 'b', m.last_seq - w.n, 's', m.streams,
+                                    'c', CASE WHEN m.last_seq > w.n THEN m.cell
+                                              ELSE (SELECT t.cell FROM haas.tenants AS t WHERE t.tenant_id = w.t) END)) INTO project_bases
     FROM moved AS m JOIN (SELECT *, row_number() OVER () FROM wanted) AS w ON w.t = m.tenant_id AND w.p = m.project_id;
 
   -- With the heads locked: a fresh snapshot sees every stream as it stands. (OFFSET 0: split once, not once a field.)
@@ -267,9 +270,9 @@ BEGIN
     RAISE EXCEPTION 'stream version conflict' USING ERRCODE = 'HA002', DETAIL = clash;
   END IF;
   IF fresh > 0 THEN
-    UPDATE haas.project_heads AS h SET streams = h.streams + f.n
-      FROM (SELECT b.t, b.p, count(*) AS n FROM json_to_recordset(stream_bases) AS b(t text, p text, v bigint)
-             WHERE b.v = 0 GROUP BY 1, 2) AS f
+    UPDATE haas.project_heads AS h SET streams = h.streams + f.n, cell = f.c
+      FROM (SELECT b.t, b.p, b.c, count(*) AS n FROM json_to_recordset(stream_bases) AS b(t text, p text, v bigint, c smallint)
+             WHERE b.v = 0 GROUP BY 1, 2, 3) AS f
      WHERE h.tenant_id = f.t AND h.project_id = f.p;
   END IF;
 
