@@ -84,13 +84,10 @@ def check_storable(event_type: str, payload: Mapping[str, Any]) -> None:
     payload_text(sealed_form(event_type, payload))
 
 
-def _document(events: Sequence[NewEvent], sealed: Sequence[Mapping[str, Any]]) -> str:
+def _document(events: Sequence[NewEvent], texts: Sequence[str]) -> str:
     """Returns the batch as the one text that haas.append reads; payloads keep their exact bytes."""
     lines = []
-    for event, payload in zip(events, sealed, strict=True):
-        text = event_text(event.type, event.payload, event.schema_version)
-        if payload is not event.payload:
-            text = payload_text(payload)
+    for event, text in zip(events, texts, strict=True):
         expected = event.expected_version
         line = _FIELD.join(
             (
@@ -121,14 +118,22 @@ def _document(events: Sequence[NewEvent], sealed: Sequence[Mapping[str, Any]]) -
 async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None) -> list[Recorded]:
     """Appends a batch, all or nothing; returns where each came to stand, in order.
 
-    Raises StreamVersionConflict, and with a lease LeaseLost.
+    Raises:
+        ValueError: an event that the history cannot keep, as `event_text` says.
+        StreamVersionConflict: another writer came first.
+        LeaseLost: the lease is somebody else's by now.
     """
     if not events:
         return []
-    sealed = await tx.vault.seal_all(tx, events)
+    # Checked before anything is sealed: a key is made for no event that cannot be kept.
+    plain = [event_text(event.type, event.payload, event.schema_version) for event in events]
+    texts = [
+        text if payload is event.payload else payload_text(payload)
+        for event, text, payload in zip(events, plain, await tx.vault.seal_all(tx, events), strict=True)
+    ]
     row = await tx.one(
         SQL.append,
-        doc=_document(events, sealed),
+        doc=_document(events, texts),
         lease=lease.name if lease else None,
         epoch=lease.epoch if lease else None,
     )
