@@ -4,7 +4,7 @@
     ├── InternalError
     ├── InvalidArgument
     │   └── FieldInvalid, TenantRequired, ProjectRequired, GraphCycle, GraphDangling, GraphInvalid, TableRowsBroken,
-    │       LanguageUnsupported, ToolArgumentsInvalid, ProfileInvalid
+    │       LanguageUnsupported, ToolArgumentsInvalid, ProfileInvalid, ArtifactInvalid
     ├── Unauthenticated
     │   └── TokenMissing, TokenInvalid, TokenExpired
     ├── PermissionDenied
@@ -17,7 +17,7 @@
     │   └── StreamVersionConflict, LeaseLost
     ├── FailedPrecondition
     │   └── PlanStateConflict, PlanUnreachable, InputMissing, ToolFailed, SandboxUnavailable, ProfileMissing,
-    │       SessionEnded
+    │       SessionEnded, ArtifactStatusConflict, DataErased
     ├── DeadlineExceeded
     │   └── ToolTimeout, DeadlinePassed
     ├── ResourceExhausted
@@ -176,6 +176,12 @@ class ProfileInvalid(InvalidArgument):
     reason = "PROFILE_INVALID"
 
 
+class ArtifactInvalid(InvalidArgument):
+    """The artifact lacks front matter or a section that its type requires."""
+
+    reason = "ARTIFACT_INVALID"
+
+
 class Unauthenticated(HaasError):
     """Errors that travel as UNAUTHENTICATED; raise one of its subclasses."""
 
@@ -332,10 +338,22 @@ class SandboxUnavailable(FailedPrecondition):
     reason = "SANDBOX_UNAVAILABLE"
 
 
+class DataErased(FailedPrecondition):
+    """What was asked for has been erased for good."""
+
+    reason = "DATA_ERASED"
+
+
 class ProfileMissing(FailedPrecondition):
     """The project has no profile yet."""
 
     reason = "PROFILE_MISSING"
+
+
+class ArtifactStatusConflict(FailedPrecondition):
+    """The artifact's status does not allow this."""
+
+    reason = "ARTIFACT_STATUS_CONFLICT"
 
 
 class SessionEnded(FailedPrecondition):

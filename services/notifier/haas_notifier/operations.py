@@ -55,13 +55,16 @@ class Operations:
         self._heads = heads
 
     async def list_events(
-        self, scope: Scope, plan_id: str, after: int, page_size: int
+        self, scope: Scope, plan_id: str, after: int, page_size: int, *, stored: bool = False
     ) -> tuple[list[StoredEvent], bool]:
-        """Returns a page of the history and whether more are there. Raises CursorOutOfRange."""
-        limit = page_size or EVENTS_DEFAULT
+        """Returns a page of the history and whether more are there; `stored`: each payload is sent twice.
+
+        Raises CursorOutOfRange.
+        """
+        limit, bytes_max = page_size or EVENTS_DEFAULT, LIST_BYTES_MAX // (2 if stored else 1)
         async with self._database.tenant_tx(scope) as tx:
             _check(await store.head(tx, scope), after)
-            return await store.events_page(tx, scope, plan_id, after, limit, LIST_BYTES_MAX)
+            return await store.events_page(tx, scope, plan_id, after, limit, bytes_max)
 
     async def check_start(self, scope: Scope, plan_id: str, after: int) -> None:
         """Refuses a stream that cannot begin. Raises ResourceNotFound, CursorOutOfRange."""

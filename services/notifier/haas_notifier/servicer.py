@@ -22,11 +22,13 @@ from haas_notifier.store import StoredEvent
 _SSE_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
-def event_message(event: StoredEvent) -> pb.Event:
-    """Returns an event as the contract has it."""
+def event_message(event: StoredEvent, *, stored: bool = False) -> pb.Event:
+    """Returns an event as the contract has it; `stored`: with the bytes that its hash covers."""
     message = pb.Event(
         seq=event.seq, type=event.event_type, stream=event.stream, version=event.version, plan_id=event.plan_id,
         task_id=event.task_id, actor=event.actor, payload_json=event.payload_text, hash=f"sha256:{event.hash.hex()}",
+        schema_version=event.schema_version, causation_id=event.causation_id, correlation_id=event.correlation_id,
+        trace_id=event.trace_id, stored_payload_json=event.stored_text if stored else "",
     )  # fmt: skip
     message.record_time.FromDatetime(event.recorded_at)
     return message
@@ -112,10 +114,12 @@ class NotifierServicer(notifier_pb2_grpc.NotifierServicer):
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
         """See notifier.proto."""
         events, more = await self._operations.list_events(
-            current_call().scope, request.plan_id, request.from_seq, request.page_size
+            current_call().scope, request.plan_id, request.from_seq, request.page_size, stored=request.stored
         )
         return pb.ListEventsResponse(
-            events=map(event_message, events), next_seq=events[-1].seq if events else request.from_seq, more=more
+            events=[event_message(event, stored=request.stored) for event in events],
+            next_seq=events[-1].seq if events else request.from_seq,
+            more=more,
         )
 
     async def StreamEvents(
@@ -130,7 +134,7 @@ class NotifierServicer(notifier_pb2_grpc.NotifierServicer):
         async with contextlib.aclosing(items):
             async for item in items:
                 if isinstance(item, StoredEvent):
-                    yield pb.StreamEventsResponse(event=event_message(item))
+                    yield pb.StreamEventsResponse(event=event_message(item, stored=request.stored))
 
     async def StreamEventsSse(
         self, request: pb.StreamEventsSseRequest, context: Any
@@ -139,10 +143,11 @@ class NotifierServicer(notifier_pb2_grpc.NotifierServicer):
         call, after = current_call(), _start(request, context)
         await self._operations.check_start(call.scope, request.plan_id, after)
         await context.send_initial_metadata(_SSE_HEADERS)
-        async for body in _told(self._event_frames(call.scope, request.plan_id, after), call.deadline):
+        parts = self._event_frames(call.scope, request.plan_id, after, stored=request.stored)
+        async for body in _told(parts, call.deadline):
             yield body
 
-    async def _event_frames(self, scope: Scope, plan_id: str, after: int) -> AsyncGenerator[bytes]:
+    async def _event_frames(self, scope: Scope, plan_id: str, after: int, *, stored: bool) -> AsyncGenerator[bytes]:
         items = self._operations.follow(scope, plan_id, after, self._keep_alive_s)
         async with contextlib.aclosing(items):
             async for item in items:
@@ -151,7 +156,9 @@ class NotifierServicer(notifier_pb2_grpc.NotifierServicer):
                 elif isinstance(item, End):
                     yield frames.end(item.state)
                 else:
-                    yield frames.frame(item.event_type, frames.message_json(event_message(item)), item.seq)
+                    yield frames.frame(
+                        item.event_type, frames.message_json(event_message(item, stored=stored)), item.seq
+                    )
 
     async def ListNotifications(
         self, request: pb.ListNotificationsRequest, context: Any

@@ -100,6 +100,23 @@ def read_task_cursor(token: str) -> list[int]:
     return [int(part) for part in token.removeprefix("T-").split(".")]
 
 
+def subject_cursor(subject: str) -> str:
+    """Returns the page token behind a person; nobody ("") has one too."""
+    return "s" + base64.urlsafe_b64encode(subject.encode()).decode()
+
+
+def read_subject_cursor(token: str) -> str | None:
+    """Returns the person that a page ended with, None for the beginning. Raises Malformed."""
+    if not token:
+        return None
+    try:
+        if not token.startswith("s"):
+            raise ValueError(token)
+        return base64.b64decode(token[1:], altchars=b"-_", validate=True).decode()
+    except ValueError:
+        raise Malformed("page_token", "a token that a page before gave") from None
+
+
 def read_artifact_cursor(token: str) -> str:
     """Returns the id of the artifact that a page ended with. Raises Malformed."""
     if token and not re.fullmatch(r"artf-[a-z0-9_-]{1,123}", token):

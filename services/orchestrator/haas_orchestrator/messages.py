@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2
+from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2, privacy_pb2
 from haas.planner.v1 import graph_pb2
 from haas_common.artifacts import ArtifactRecord
 
@@ -123,3 +123,14 @@ def artifact(record: ArtifactRecord) -> artifacts_pb2.Artifact:
     return artifacts_pb2.Artifact(
         **{name: getattr(record, name) for name in same}, create_time=timestamp(record.updated_at)
     )
+
+
+def data_subject(row: Mapping[str, Any]) -> privacy_pb2.DataSubject:
+    """Returns a person and the keys that the project's data about them is sealed under."""
+    subject = privacy_pb2.DataSubject(subject=row["subject"])
+    for kept in row["keys"]:
+        key = subject.keys.add(key_id=kept["key_id"])
+        key.create_time.FromJsonString(kept["created_at"])
+        if kept["destroyed_at"]:
+            key.destroy_time.FromJsonString(kept["destroyed_at"])
+    return subject

@@ -109,6 +109,8 @@ class Operations:
             row = await store.get_request(tx, scope, _CREATE, request_id)
         if row is None:
             return None
+        if "erased" in row["result"]:
+            raise errors.DataErased("This request's data was erased.", resource="request", id=request_id)
         if row["fingerprint"] != mark:
             sentence = "This request_id was used before, with another content."
             raise errors.RequestIdReused(sentence, request_id=request_id)

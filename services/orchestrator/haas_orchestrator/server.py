@@ -44,7 +44,7 @@ async def main(config: Config) -> None:
         lambda profile: model_for(config.llm_base_url, config.llm_api_key, config.llm_model, profile.models),
     )
 
-    privacy = Privacy(database, doorbell, artifacts)
+    privacy = Privacy(database, doorbell, artifacts.blobs)
     keys = FleetKeys.open(config.secrets_dir)
     signer = Signer(database, keys)
     policy = Policy(config.checkpoint_events, config.checkpoint_s)

@@ -3,16 +3,26 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
+from haas.orchestrator.v1 import (
+    artifacts_pb2,
+    artifacts_pb2_grpc,
+    orchestrator_pb2,
+    orchestrator_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
+)
 from haas.planner.v1 import planner_pb2
 from haas_common import errors
 from haas_common.artifacts import ArtifactStore
 from haas_common.calls import current_call
 from haas_common.db import Database
 from haas_common.doorbell import Doorbell
+from haas_common.ids import new_id
+from haas_common.sealing import erased_refs
 from haas_common.structs import StructInvalid, read_struct
 from haas_orchestrator import domain, inputs, messages, store
 from haas_orchestrator.operations import Operations, Wanted, malformed, subject_of
+from haas_orchestrator.privacy import Privacy, order_of
 
 PAGE = 50
 
@@ -153,6 +163,9 @@ class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
         scope = current_call().scope
         async with self._database.tenant_tx(scope) as tx:
             record = await self._artifacts.at_version(tx, scope, request.artifact_id, request.version)
+            if await erased_refs(tx, scope, [record.ref]):
+                sentence = f"{request.artifact_id} was erased."
+                raise errors.DataErased(sentence, resource="artifact", id=request.artifact_id)
         content = (await self._artifacts.read(scope, record)).decode()
         return artifacts_pb2.GetArtifactResponse(artifact=messages.artifact(record), content=content)
 
@@ -203,3 +216,36 @@ async def _bytes(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
     yield first.file.data
     async for message in rest:
         yield message.file.data
+
+
+class PrivacyServicer(privacy_pb2_grpc.PrivacyServicer):
+    """haas.orchestrator.v1.Privacy; each method is described in privacy.proto."""
+
+    def __init__(self, privacy: Privacy) -> None:
+        self._privacy = privacy
+
+    async def EraseData(self, request: Any, context: Any) -> privacy_pb2.EraseDataResponse:
+        """Erases a person's data."""
+        request_id = request.request_id or new_id("rq")
+        order = order_of(current_call(), request.subject, request.everything, request.reason, request_id)
+        done = await self._privacy.erase(order)
+        return privacy_pb2.EraseDataResponse(
+            subject_hash=done.subject_hash,
+            key_ids=done.key_ids,
+            plans=done.plans,
+            artifacts=done.artifacts,
+            blobs=done.blobs,
+            seq=done.seq,
+        )
+
+    async def ListSubjects(self, request: Any, context: Any) -> privacy_pb2.ListSubjectsResponse:
+        """Lists whose data there is."""
+        size = request.page_size or PAGE
+        try:
+            after = domain.read_subject_cursor(request.page_token)
+        except domain.Malformed as error:
+            raise malformed(error) from None
+        rows = await self._privacy.subjects(current_call().scope, after, size + 1)
+        token = domain.subject_cursor(rows[size - 1]["subject"]) if len(rows) > size else ""
+        page = map(messages.data_subject, rows[:size])
+        return privacy_pb2.ListSubjectsResponse(subjects=page, next_page_token=token)

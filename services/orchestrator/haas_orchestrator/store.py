@@ -1,5 +1,6 @@
 """What the orchestrator reads and writes, a named query each."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -96,3 +97,96 @@ async def keep_input(tx: Tx, scope: Scope, **facts: Any) -> bool:
 async def known_inputs(tx: Tx, scope: Scope, refs: Sequence[str]) -> set[str]:
     """Returns which of these were uploaded."""
     return {row["ref"] for row in await tx.all(SQL.known_inputs, **_in(scope), refs=list(refs))}
+
+
+# ── Erasure ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holding:
+    """What a project holds of a person (EVERYBODY: of all).
+
+    Attributes:
+        key_ids: the keys that live.
+        plans: {plan_id, state, waiting} of the plans that there are.
+        requests: {request_id, plan_id, fresh} of those that led to no plan (yet).
+        uploads: the refs of files.
+        artifact_ids: what the plans have produced.
+        refs: the blobs of artifacts and of long reasonings.
+    """
+
+    key_ids: Sequence[str]
+    plans: Sequence[Row]
+    requests: Sequence[Row]
+    uploads: Sequence[str]
+    artifact_ids: frozenset[str]
+    refs: frozenset[str]
+
+    @property
+    def plan_ids(self) -> list[str]:
+        """Every plan, those included that never came to be."""
+        return [row["plan_id"] for row in (*self.plans, *self.requests)]
+
+
+async def holding(tx: Tx, scope: Scope, subject: str) -> Holding:
+    """Returns what there is, once nobody writes under the subject's keys any more: until the transaction ends."""
+    keys = await tx.all(SQL.lock_data_keys, **_in(scope), subject=subject)
+    plans = await tx.all(SQL.plans_of_subject, **_in(scope), subject=subject)
+    requests = await tx.all(SQL.requests_without_plan, **_in(scope), subject=subject)
+    uploads = await tx.all(SQL.uploads_of_subject, **_in(scope), subject=subject)
+    plan_ids = [row["plan_id"] for row in (*plans, *requests)]
+    blobs = await tx.all(SQL.blobs_of_plans, **_in(scope), plan_ids=plan_ids)
+    return Holding(
+        [row["key_id"] for row in keys],
+        plans,
+        requests,
+        [row["ref"] for row in uploads],
+        frozenset(row["artifact_id"] for row in blobs if row["event_type"] != "BriefCreated"),
+        frozenset(row["ref"] for row in blobs if row["ref"]),
+    )
+
+
+async def open_plans_inputs(tx: Tx, scope: Scope) -> dict[str, set[str]]:
+    """Returns what the plans that are not over were given, by plan."""
+    rows = await tx.all(SQL.open_plans, **_in(scope))
+    stored = [Stored(scope, f"plan/{row['plan_id']}", "PlanCreated", row["payload"]) for row in rows]
+    opened = await tx.vault.open_all(tx, stored)
+    payloads = [upcast("PlanCreated", r["schema_version"], p) for r, p in zip(rows, opened, strict=True)]
+    return {r["plan_id"]: {ref for *_, ref in p["inputs"]} for r, p in zip(rows, payloads, strict=True)}
+
+
+async def scrub(tx: Tx, scope: Scope, subject: str, held: Holding, refused: Mapping[str, Any]) -> None:
+    """Takes out of the read models what the sealed history no longer says, and marks the blobs that have to go."""
+    plans = {**_in(scope), "plan_ids": held.plan_ids}
+    for query in (SQL.scrub_plans, SQL.scrub_tasks, SQL.scrub_envelopes, SQL.scrub_requests):
+        await tx.run(query, **plans)
+    await tx.run(SQL.scrub_commands, **plans, erased=json.dumps(refused))
+    await tx.run(SQL.drop_tool_requests, **plans, subject=subject)
+    await tx.run(SQL.drop_uploads, **_in(scope), refs=list(held.uploads))
+    await tx.run(SQL.destroy_data_keys, **_in(scope), key_ids=list(held.key_ids))
+    await tx.run(SQL.add_erased_blobs, **_in(scope), refs=sorted({*held.refs, *held.uploads}))
+
+
+async def pending_blobs(tx: Tx, scope: Scope, limit: int) -> list[Row]:
+    """Returns {ref, erased_at, wanted} of blobs that wait for their deletion."""
+    return await tx.all(SQL.pending_blobs, **_in(scope), limit=limit)
+
+
+async def blobs_deleted(tx: Tx, scope: Scope, refs: Sequence[str]) -> None:
+    """Keeps that blobs are gone."""
+    await tx.run(SQL.blobs_deleted, **_in(scope), refs=list(refs))
+
+
+async def all_scopes(tx: Tx) -> list[Scope]:
+    """Returns every project; a relay's transaction sees them."""
+    return [Scope(row["tenant_id"], row["project_id"]) for row in await tx.all(SQL.all_projects)]
+
+
+async def erasures_pending(tx: Tx) -> list[Scope]:
+    """Returns the projects with blobs that wait for their deletion."""
+    return [Scope(row["tenant_id"], row["project_id"]) for row in await tx.all(SQL.erasures_pending)]
+
+
+async def list_subjects(tx: Tx, scope: Scope, after: str, limit: int, *, first: bool) -> list[Row]:
+    """Returns a page of {subject, keys}."""
+    return await tx.all(SQL.list_subjects, **_in(scope), after=after, first=first, limit=limit)

@@ -110,7 +110,8 @@ class Operations:
             while True:
                 async with self._database.tenant_tx(command.scope) as tx:
                     kept, result = await store.get_command(tx, command.scope, command.plan_id, command.request_id)
-                if kept != f"{command.kind}:{fingerprint}":
+                # What was erased has no content that could be another one.
+                if kept != f"{command.kind}:{fingerprint}" and kept != f"{command.kind}:":
                     raise errors.RequestIdReused(
                         "This request_id was used before, with another content.", request_id=command.request_id
                     )

@@ -26,7 +26,7 @@ PERFORMATIVE_REQUEST: Performative
 PERFORMATIVE_HALT: Performative
 
 class Event(_message.Message):
-    __slots__ = ("seq", "type", "stream", "version", "plan_id", "task_id", "actor", "payload_json", "record_time", "hash")
+    __slots__ = ("seq", "type", "stream", "version", "plan_id", "task_id", "actor", "payload_json", "record_time", "hash", "stored_payload_json", "schema_version", "causation_id", "correlation_id", "trace_id")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,11 @@ class Event(_message.Message):
     PAYLOAD_JSON_FIELD_NUMBER: _ClassVar[int]
     RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
+    STORED_PAYLOAD_JSON_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CAUSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     seq: int
     type: str
     stream: str
@@ -47,21 +52,28 @@ class Event(_message.Message):
     payload_json: str
     record_time: _timestamp_pb2.Timestamp
     hash: str
-    def __init__(self, seq: _Optional[int] = ..., type: _Optional[str] = ..., stream: _Optional[str] = ..., version: _Optional[int] = ..., plan_id: _Optional[str] = ..., task_id: _Optional[str] = ..., actor: _Optional[str] = ..., payload_json: _Optional[str] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hash: _Optional[str] = ...) -> None: ...
+    stored_payload_json: str
+    schema_version: int
+    causation_id: str
+    correlation_id: str
+    trace_id: str
+    def __init__(self, seq: _Optional[int] = ..., type: _Optional[str] = ..., stream: _Optional[str] = ..., version: _Optional[int] = ..., plan_id: _Optional[str] = ..., task_id: _Optional[str] = ..., actor: _Optional[str] = ..., payload_json: _Optional[str] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hash: _Optional[str] = ..., stored_payload_json: _Optional[str] = ..., schema_version: _Optional[int] = ..., causation_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., trace_id: _Optional[str] = ...) -> None: ...
 
 class ListEventsRequest(_message.Message):
-    __slots__ = ("tenant_id", "project_id", "from_seq", "plan_id", "page_size")
+    __slots__ = ("tenant_id", "project_id", "from_seq", "plan_id", "page_size", "stored")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     FROM_SEQ_FIELD_NUMBER: _ClassVar[int]
     PLAN_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     project_id: str
     from_seq: int
     plan_id: str
     page_size: int
-    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., plan_id: _Optional[str] = ..., page_size: _Optional[int] = ...) -> None: ...
+    stored: bool
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., plan_id: _Optional[str] = ..., page_size: _Optional[int] = ..., stored: _Optional[bool] = ...) -> None: ...
 
 class ListEventsResponse(_message.Message):
     __slots__ = ("events", "next_seq", "more")
@@ -74,16 +86,18 @@ class ListEventsResponse(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., next_seq: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class StreamEventsRequest(_message.Message):
-    __slots__ = ("tenant_id", "project_id", "from_seq", "plan_id")
+    __slots__ = ("tenant_id", "project_id", "from_seq", "plan_id", "stored")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     FROM_SEQ_FIELD_NUMBER: _ClassVar[int]
     PLAN_ID_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     project_id: str
     from_seq: int
     plan_id: str
-    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., plan_id: _Optional[str] = ...) -> None: ...
+    stored: bool
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., plan_id: _Optional[str] = ..., stored: _Optional[bool] = ...) -> None: ...
 
 class StreamEventsResponse(_message.Message):
     __slots__ = ("event",)
@@ -92,16 +106,18 @@ class StreamEventsResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
 
 class StreamEventsSseRequest(_message.Message):
-    __slots__ = ("tenant_id", "project_id", "from_seq", "plan_id")
+    __slots__ = ("tenant_id", "project_id", "from_seq", "plan_id", "stored")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     FROM_SEQ_FIELD_NUMBER: _ClassVar[int]
     PLAN_ID_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     project_id: str
     from_seq: int
     plan_id: str
-    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., plan_id: _Optional[str] = ...) -> None: ...
+    stored: bool
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., plan_id: _Optional[str] = ..., stored: _Optional[bool] = ...) -> None: ...
 
 class Notification(_message.Message):
     __slots__ = ("message_id", "conversation_id", "sender_id", "receiver_id", "send_time", "performative", "schema_version", "tenant_id", "project_id", "nl_summary", "content", "seq")
