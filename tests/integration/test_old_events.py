@@ -7,10 +7,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from haas_common.artifacts import ArtifactStore, Draft, Placing
+from haas_common.artifacts import ArtifactStore, BlobStore, Draft, Placing
 from haas_common.db import Database, Scope
 from haas_common.db.queries import Query
 from haas_common.events import upcast
@@ -18,6 +16,7 @@ from haas_common.eventstore import SQL, NewEvent, append
 from haas_common.sockets import short_url
 from haas_notifier import store
 from tests.integration.conftest import TestDatabase
+from tests.support.keys import fleet_keys
 from tests.support.plans import Plans
 from tests.support.samples import sample
 
@@ -52,13 +51,7 @@ async def test_an_event_is_written_in_the_version_of_today_unless_it_names_anoth
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> ArtifactStore:
-    key = Ed25519PrivateKey.generate()
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    (tmp_path / "artifact.pub.pem").write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
-    (tmp_path / "artifact.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return ArtifactStore.open(tmp_path / "store", tmp_path)
+    return ArtifactStore(BlobStore(tmp_path / "store"), fleet_keys(tmp_path / "secrets"))
 
 
 async def test_an_artifact_of_version_one_reads_beside_its_later_versions(
@@ -71,12 +64,14 @@ async def test_an_artifact_of_version_one_reads_beside_its_later_versions(
             await artifacts.write(tx, SCOPE, draft, placing, NOW)
     with psycopg.connect(short_url(database.admin_dsn), autocommit=True) as admin:
         admin.execute(
-            "UPDATE haas.events SET schema_version = 1, payload = (payload::jsonb - %s)::json WHERE version = 1",
+            "UPDATE haas.events SET schema_version = 1, payload = (payload::jsonb - %s::text[])::json"
+            " WHERE version = 1",
             (ADDED,),
         )
     async with doors.tenant_tx(SCOPE) as tx:
         old = await artifacts.at_version(tx, SCOPE, "artf-a", 1)
-        rows = await tx.all(SQL.artifact_versions, **dataclasses.asdict(SCOPE), stream="artifact/artf-a")
+        page = {"stream": "artifact/artf-a", "after": 0, "limit": 9}
+        rows = await tx.all(SQL.artifact_versions, **dataclasses.asdict(SCOPE), **page)
     assert (await artifacts.read(SCOPE, old)).endswith(b"# one\n")
     assert [row["schema_version"] for row in rows] == [1, 2]
     assert not set(ADDED) & rows[0]["payload"].keys()

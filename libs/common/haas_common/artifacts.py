@@ -1,71 +1,33 @@
 """The artifact store: signed, versioned, chained `.md` files (plan §4.2, design 21)."""
 
 import asyncio
-import base64
 import dataclasses
 import datetime
-import pathlib
-from collections.abc import Sequence
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
-from haas_common import artifact_file, errors
+from haas_common import artifact_checks, artifact_file, artifact_rules, errors, front_matter
+from haas_common.artifact_chunks import chunk_hashes, chunk_size
+from haas_common.artifact_faults import FaultLog
 from haas_common.artifact_file import Document, Draft
-from haas_common.blobs import BlobStore
+from haas_common.artifact_records import ArtifactRecord, Placing, Verification
+from haas_common.artifact_rules import Link, depends_on
+from haas_common.artifact_signing import AgentKeys
+from haas_common.artifact_verification import Verifier, byte_problem, load
+from haas_common.blobs import Blobs, BlobStore, open_blobs
+from haas_common.config import Config
 from haas_common.db import Scope, Tx
 from haas_common.events import upcast
-from haas_common.eventstore import SQL, NewEvent, append
+from haas_common.eventstore import PAYLOAD_BYTES_MAX, SQL, NewEvent, append, payload_text
+from haas_common.fleet_keys import FleetKeys
+from haas_common.front_matter import FrontMatterInvalid
 
-__all__ = ["ArtifactRecord", "ArtifactStore", "BlobStore", "Document", "Draft", "Verification", "artifact_id_of"]
+__all__ = [
+    "ARTIFACT_BYTES_MAX", "ArtifactRecord", "ArtifactStore", "BlobStore", "Blobs", "Document", "Draft", "Link",
+    "Placing", "Verification", "artifact_id_of", "depends_on",
+]  # fmt: skip
 
-ARTIFACT_BYTES_MAX = 1024 * 1024
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ArtifactRecord:
-    """An artifact's newest version, as the read model has it."""
-
-    artifact_id: str
-    path: str
-    type: str
-    version: int
-    hash_prev: str
-    hash_curr: str
-    ref: str
-    signer: str
-    signature: str
-    plan_id: str
-    task_id: str
-    status: str
-    size_bytes: int
-    created_at: datetime.datetime
-    updated_at: datetime.datetime
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verification:
-    """What checking every version of an artifact found; `first_bad_version` is 0 where all hold."""
-
-    versions: int
-    first_bad_version: int
-    problem: str
-    hash_curr: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Placing:
-    """Where a draft belongs."""
-
-    artifact_id: str
-    signer: str
-    plan_id: str = ""
-    task_id: str = ""
-    links: Sequence[str] = ()
-    causation_id: str = ""
-    trace_id: str = ""
+ARTIFACT_BYTES_MAX = artifact_rules.BYTES_MAX
+_STREAM_END = 2**62
 
 
 def artifact_id_of(plan_id: str, task_id: str, slot: str) -> str:
@@ -77,26 +39,18 @@ def artifact_id_of(plan_id: str, task_id: str, slot: str) -> str:
 class ArtifactStore:
     """Writes and reads artifacts: bytes in the blob store, facts in the history and the read model."""
 
-    def __init__(self, blobs: BlobStore, public_key: bytes, private_key: bytes | None = None) -> None:
-        """Takes Ed25519 keys as PEM; without a private one it only reads and verifies."""
+    def __init__(self, blobs: Blobs, keys: FleetKeys, faults: FaultLog | None = None) -> None:
+        """Takes where bytes lie, the fleet's keys, and who is told of bytes that changed."""
         self.blobs = blobs
-        loaded = serialization.load_pem_public_key(public_key)
-        if not isinstance(loaded, Ed25519PublicKey):
-            raise TypeError("the artifact key is an Ed25519 key")
-        self._public = loaded
-        self._private: Ed25519PrivateKey | None = None
-        if private_key is not None:
-            secret = serialization.load_pem_private_key(private_key, password=None)
-            if not isinstance(secret, Ed25519PrivateKey):
-                raise TypeError("the artifact key is an Ed25519 key")
-            self._private = secret
+        self._keys = AgentKeys(keys)
+        self._faults = faults
 
     @classmethod
-    def open(cls, store_dir: pathlib.Path, secrets_dir: pathlib.Path) -> "ArtifactStore":
-        """Opens the store with a service's keys: artifact.pub.pem, and artifact.pem where the service may sign."""
-        private = secrets_dir / "artifact.pem"
-        public = (secrets_dir / "artifact.pub.pem").read_bytes()
-        return cls(BlobStore(store_dir), public, private.read_bytes() if private.exists() else None)
+    def of(cls, config: Config, faults: FaultLog) -> "ArtifactStore":
+        """Opens a service's store. Raises ConfigInvalid."""
+        return cls(open_blobs(config), FleetKeys.open(config.secrets_dir), faults)
+
+    # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def write(
         self, tx: Tx, scope: Scope, draft: Draft, placing: Placing, now: datetime.datetime, *, once: bool = False
@@ -105,155 +59,273 @@ class ArtifactStore:
 
         With `once`, what is there already is returned as it is: a retry of a task writes nothing twice.
 
-        Raises PayloadTooLarge, and StreamVersionConflict when another writer came first.
+        Raises:
+            FieldInvalid: a link leads nowhere, or the draft's own front matter names a key of the store's.
+            ArtifactInvalid: a brief or a team report lacks what plan §17 asks for.
+            ArtifactStatusConflict: such a version cannot follow the one that is there.
+            PayloadTooLarge: more than 1 MiB, 256 KiB of front matter, or 5,000 artifacts of one plan.
+            StreamVersionConflict: another writer came first.
         """
-        before = await self._head(tx, scope, placing.artifact_id)
+        before, stream_version = await self._head(tx, scope, placing.artifact_id)
         if before is not None and once:
             return before
-        file, hash_curr, signature = self._seal(scope, draft, placing, before, now)
+        number = before.version if before else 0
+        if placing.expected_version not in (None, number):
+            raise errors.StreamVersionConflict(None, stream=f"artifact/{placing.artifact_id}")
+        artifact_rules.check_next(placing.artifact_id, before.status if before else "", draft.status)
+        await self._check_places(tx, scope, placing, new=before is None)
+        file, facts = self._sealed(scope, draft, placing, before, now)
+        facts["ref"] = await asyncio.to_thread(self.blobs.put, scope, file)
+        event = _told(scope, facts, draft, placing, stream_version)
+        recorded = (await append(tx, [event]))[0]
+        whose = {"plan_id": placing.plan_id, "task_id": placing.task_id}
+        at = recorded.recorded_at
+        kept = {name: value for name, value in facts.items() if name not in ("signer_key", "certificate", *_CHUNKS)}
+        await tx.run(SQL.project_artifact, **_in(scope), at=at, **kept, **whose)
+        return ArtifactRecord(**kept, **whose, created_at=before.created_at if before else at, updated_at=at)
+
+    async def _check_places(self, tx: Tx, scope: Scope, placing: Placing, *, new: bool) -> None:
+        """Refuses links that lead nowhere (one query for all) and an artifact too many for its plan."""
+        artifact_rules.check_links(placing.links)
+        if placing.links:
+            refs = list(dict.fromkeys(link.ref for link in placing.links))
+            rows = await tx.all(SQL.dangling_links, **_in(scope), plan_id=placing.plan_id, refs=refs)
+            artifact_rules.refuse_dangling(placing.links, frozenset(row["ref"] for row in rows))
+        if new and placing.plan_id:
+            most = artifact_rules.PER_PLAN_MAX
+            if await tx.maybe(SQL.plan_is_full, **_in(scope), plan_id=placing.plan_id, most=most):
+                raise errors.PayloadTooLarge(f"A plan has at most {most:,} artifacts.", artifacts_max=most)
+
+    def _sealed(
+        self, scope: Scope, draft: Draft, placing: Placing, before: ArtifactRecord | None, now: datetime.datetime
+    ) -> tuple[bytes, dict[str, Any]]:
+        """Returns the file, and what its event tells of it but for the blob's address."""
+        signer = self._keys.signer(scope, placing.signer)
+        front = _front(scope, draft, placing, before, now, signer.public)
+        template = artifact_checks.template_of(draft.artifact_type, draft.path)
+        if template is not None:
+            artifact_checks.check(template, front, draft.body_md)
+        unsealed = artifact_file.render(front, draft.data, draft.body_md)
+        try:
+            hash_curr = artifact_file.hash_of(unsealed)
+        except FrontMatterInvalid as error:
+            raise errors.PayloadTooLarge(f"{error}.", bytes_max=front_matter.BYTES_MAX) from None
+        signature = signer.sign(hash_curr)
+        file = artifact_file.seal(unsealed, hash_curr, signature)
         if len(file) > ARTIFACT_BYTES_MAX:
             raise errors.PayloadTooLarge("An artifact has at most 1 MiB.", bytes_max=ARTIFACT_BYTES_MAX)
-        ref = await asyncio.to_thread(self.blobs.put, scope, file)
-        facts: dict[str, Any] = {
+        chunk_bytes = chunk_size(len(file))
+        return file, {
             "artifact_id": placing.artifact_id,
             "path": draft.path,
             "type": draft.type,
-            "version": before.version + 1 if before else 1,
-            "hash_prev": before.hash_curr if before else "",
+            "version": front["version"],
+            "hash_prev": front["hash_prev"],
             "hash_curr": hash_curr,
-            "ref": ref,
+            "ref": "",
             "signer": placing.signer,
             "signature": signature,
             "status": draft.status,
             "size_bytes": len(file),
+            "signer_key": signer.public,
+            "certificate": signer.certificate,
+            "chunk_bytes": chunk_bytes,
+            "chunks": chunk_hashes(file, chunk_bytes),
+        }
+
+    async def set_status(
+        self, tx: Tx, scope: Scope, artifact_id: str, status: str, reason: str, actor: str, *, trace_id: str = ""
+    ) -> ArtifactRecord:
+        """Moves the status of the newest version; the version itself never changes.
+
+        Raises:
+            ResourceNotFound: there is no such artifact.
+            ArtifactStatusConflict: the machine has no such move.
+            StreamVersionConflict: another writer came first.
+        """
+        newest, stream_version = await self._head(tx, scope, artifact_id)
+        if newest is None:
+            raise _no_artifact(artifact_id)
+        artifact_rules.check_move(artifact_id, newest.status, status)
+        payload = {
+            "artifact_id": artifact_id,
+            "version": newest.version,
+            "status_from": newest.status,
+            "status_to": status,
+            "reason": reason,
         }
         event = NewEvent(
-            scope,
-            f"artifact/{placing.artifact_id}",
-            "ArtifactUpdated" if before else "ArtifactProduced",
-            {**facts, "links": list(placing.links), "sources": list(draft.sources)},
-            placing.signer,
-            plan_id=placing.plan_id,
-            task_id=placing.task_id,
-            expected_version=before.version if before else 0,
-            causation_id=placing.causation_id,
-            trace_id=placing.trace_id,
-        )
-        recorded = (await append(tx, [event]))[0]
-        whose = {"plan_id": placing.plan_id, "task_id": placing.task_id}
-        at = recorded.recorded_at
+            scope, f"artifact/{artifact_id}", "ArtifactStatusChanged", payload, actor, plan_id=newest.plan_id,
+            task_id=newest.task_id, expected_version=stream_version, trace_id=trace_id,
+        )  # fmt: skip
+        await append(tx, [event])
         await tx.run(
-            SQL.project_artifact, tenant_id=scope.tenant_id, project_id=scope.project_id, at=at, **facts, **whose
+            SQL.set_artifact_status, **_in(scope), artifact_id=artifact_id, version=newest.version, status=status
         )
-        return ArtifactRecord(**facts, **whose, created_at=before.created_at if before else at, updated_at=at)
+        return dataclasses.replace(newest, status=status)
+
+    # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def head(self, tx: Tx, scope: Scope, artifact_id: str) -> ArtifactRecord:
         """Returns the newest version's facts. Raises ResourceNotFound."""
-        found = await self._head(tx, scope, artifact_id)
+        found, _ = await self._head(tx, scope, artifact_id)
         if found is None:
-            raise errors.ResourceNotFound(f"There is no artifact {artifact_id}.", resource="artifact", id=artifact_id)
+            raise _no_artifact(artifact_id)
         return found
 
     async def at_version(self, tx: Tx, scope: Scope, artifact_id: str, version: int) -> ArtifactRecord:
-        """Returns a version's facts from the artifact's stream. Raises ResourceNotFound."""
+        """Returns a version's facts (0: the newest's) from the artifact's stream. Raises ResourceNotFound."""
         newest = await self.head(tx, scope, artifact_id)
         if version in (0, newest.version):
             return newest
-        rows = await self._versions(tx, scope, artifact_id)
-        if version > len(rows):
+        stream = f"artifact/{artifact_id}"
+        row = await tx.maybe(SQL.artifact_version, **_in(scope), stream=stream, number=version)
+        if row is None:
             raise errors.ResourceNotFound(
                 f"{artifact_id} has no version {version}.", resource="artifact", id=artifact_id
             )
-        facts, recorded_at = rows[version - 1]
-        kept = {field.name: facts[field.name] for field in dataclasses.fields(ArtifactRecord) if field.name in facts}
-        whose = {"plan_id": newest.plan_id, "task_id": newest.task_id}
-        return ArtifactRecord(**kept, **whose, created_at=newest.created_at, updated_at=recorded_at)
+        found, _ = await self._page(tx, scope, newest, row["version"] - 1, 1)
+        return found[0]
+
+    async def versions(
+        self, tx: Tx, scope: Scope, artifact_id: str, after: int, limit: int
+    ) -> tuple[list[ArtifactRecord], int]:
+        """Returns versions, oldest first, and where the next page goes on (0: nowhere).
+
+        Args:
+            tx: the transaction.
+            scope: whose artifact it is.
+            artifact_id: the artifact.
+            after: 0, or where the page before ended.
+            limit: at most so many.
+
+        Raises:
+            ResourceNotFound: there is no such artifact.
+        """
+        newest = await self.head(tx, scope, artifact_id)
+        return await self._page(tx, scope, newest, after, limit)
+
+    async def _page(
+        self, tx: Tx, scope: Scope, newest: ArtifactRecord, after: int, limit: int
+    ) -> tuple[list[ArtifactRecord], int]:
+        stream = f"artifact/{newest.artifact_id}"
+        rows = await tx.all(SQL.artifact_versions, **_in(scope), stream=stream, after=after, limit=limit + 1)
+        page, upto = rows[:limit], rows[limit]["version"] if len(rows) > limit else _STREAM_END
+        moved = {
+            move["payload"]["version"]: move["payload"]["status_to"]
+            for move in await tx.all(SQL.artifact_moves, **_in(scope), stream=stream, after=after, upto=upto)
+        }
+        found = []
+        for row in page:
+            facts = upcast(row["event_type"], row["schema_version"], row["payload"])
+            status = moved.get(facts["version"], facts["status"])
+            status = artifact_rules.overtaken(status) if facts["version"] < newest.version else status
+            kept = {name: facts[name] for name in _FACTS} | {"status": status}
+            whose = {"plan_id": newest.plan_id, "task_id": newest.task_id, "created_at": newest.created_at}
+            found.append(ArtifactRecord(**kept, **whose, updated_at=row["recorded_at"]))
+        return found, page[-1]["version"] if len(rows) > limit else 0
 
     async def read(self, scope: Scope, record: ArtifactRecord) -> bytes:
-        """Returns a version's bytes. Raises HashMismatch where they, or their chain's hash, no longer match."""
-        file = await asyncio.to_thread(self.blobs.read, scope, record.ref)
-        if artifact_file.hash_of(file) != record.hash_curr:
-            raise errors.HashMismatch(
-                "Stored bytes no longer match their hash.", artifact_id=record.artifact_id, version=record.version
-            )
-        return file
+        """Returns a version's bytes. Call it outside a transaction: what is found wrong is told in one of its own.
+
+        Raises:
+            HashMismatch: they are no longer what was signed, or gone; the history tells of it from now on.
+            DataErased: they were erased.
+        """
+        file = await asyncio.to_thread(load, self.blobs, scope, record.ref)
+        problem = await asyncio.to_thread(byte_problem, record.ref, record.hash_curr, file)
+        if not problem:
+            return file or b""
+        metadata: dict[str, Any] = {"artifact_id": record.artifact_id, "version": record.version}
+        if self._faults is not None:
+            metadata |= await self._faults.found(scope, record, problem, file)
+        raise errors.HashMismatch("Stored bytes no longer match their hash.", **metadata)
 
     async def verify(self, tx: Tx, scope: Scope, artifact_id: str) -> Verification:
         """Recomputes every version: bytes, hash, link to the version before, signature. Raises ResourceNotFound."""
         newest = await self.head(tx, scope, artifact_id)
-        before = ""
-        rows = await self._versions(tx, scope, artifact_id)
-        for number, (facts, _) in enumerate(rows, start=1):
-            problem = await asyncio.to_thread(self._problem, scope, facts, before)
-            if problem:
-                return Verification(number, number, problem, newest.hash_curr)
-            before = facts["hash_curr"]
-        if before != newest.hash_curr or len(rows) != newest.version:
-            problem = "the read model does not name the newest version of the history"
-            return Verification(len(rows), newest.version, problem, newest.hash_curr)
-        return Verification(len(rows), 0, "", newest.hash_curr)
+        return await Verifier(self.blobs, self._keys).verify(tx, scope, newest)
 
-    def _problem(self, scope: Scope, facts: dict[str, Any], before: str) -> str:
-        try:
-            file = self.blobs.read(scope, facts["ref"])
-            hash_curr = artifact_file.hash_of(file)
-            front = artifact_file.parse(file).front
-        except errors.ResourceNotFound:
-            return "its bytes are gone"
-        except (errors.HashMismatch, ValueError):
-            return "its bytes were changed"
-        if hash_curr != facts["hash_curr"] or front.get("hash_curr") != hash_curr:
-            return "its hash is not that of its bytes"
-        if facts["hash_prev"] != before or (front.get("hash_prev") or "") != before:
-            return "it does not follow the version before it"
-        try:
-            self._public.verify(base64.b64decode(facts["signature"]), hash_curr.encode())
-        except (InvalidSignature, ValueError):
-            return "its signature is not the fleet's"
-        return ""
+    async def tell(self, scope: Scope, found: Verification) -> None:
+        """Tells of what a verification found wrong; call it outside its transaction."""
+        if found.fault is not None and self._faults is not None:
+            await self._faults.tell(scope, found.fault)
 
-    def _seal(
-        self, scope: Scope, draft: Draft, placing: Placing, before: ArtifactRecord | None, now: datetime.datetime
-    ) -> tuple[bytes, str, str]:
-        if self._private is None:
-            raise TypeError("this service has no key to sign artifacts with")
-        created_at = before.created_at if before else now
-        front = {
-            "artifact_id": placing.artifact_id,
-            "tenant_id": scope.tenant_id,
-            "project_id": scope.project_id,
-            "plan_id": placing.plan_id,
-            "task_id": placing.task_id,
-            "version": before.version + 1 if before else 1,
-            "hash_prev": before.hash_curr if before else "",
-            "signer": placing.signer,
-            "schema_version": "1.0",
-            "status": draft.status,
-            "created_at": created_at.isoformat(timespec="seconds"),
-            "updated_at": now.isoformat(timespec="seconds"),
-            "type": draft.type,
-            "title": draft.title,
-            **({"artifact_type": draft.artifact_type} if draft.artifact_type else {}),
-            **draft.extra,
-            "sources": list(draft.sources),
-            "links": [{"type": "depends_on", "ref": ref} for ref in placing.links],
-        }
-        unsealed = artifact_file.render(front, draft.data, draft.body_md)
-        hash_curr = artifact_file.hash_of(unsealed)
-        signature = base64.b64encode(self._private.sign(hash_curr.encode())).decode()
-        return artifact_file.seal(unsealed, hash_curr, signature), hash_curr, signature
+    async def _head(self, tx: Tx, scope: Scope, artifact_id: str) -> tuple[ArtifactRecord | None, int]:
+        """The newest version's facts, and how many events its stream has."""
+        row = await tx.maybe(SQL.get_artifact, **_in(scope), artifact_id=artifact_id)
+        if row is None:
+            return None, 0
+        stream_version = row.pop("stream_version")
+        return ArtifactRecord(**row), stream_version
 
-    async def _head(self, tx: Tx, scope: Scope, artifact_id: str) -> ArtifactRecord | None:
-        row = await tx.maybe(
-            SQL.get_artifact, tenant_id=scope.tenant_id, project_id=scope.project_id, artifact_id=artifact_id
-        )
-        return ArtifactRecord(**row) if row else None
 
-    async def _versions(self, tx: Tx, scope: Scope, artifact_id: str) -> list[tuple[dict[str, Any], datetime.datetime]]:
-        rows = await tx.all(
-            SQL.artifact_versions,
-            tenant_id=scope.tenant_id,
-            project_id=scope.project_id,
-            stream=f"artifact/{artifact_id}",
-        )
-        return [(upcast(row["event_type"], row["schema_version"], row["payload"]), row["recorded_at"]) for row in rows]
+_CHUNKS = ("chunk_bytes", "chunks")
+_FACTS = (
+    "artifact_id", "path", "type", "version", "hash_prev", "hash_curr", "ref", "signer", "signature", "size_bytes",
+)  # fmt: skip
+
+
+def _in(scope: Scope) -> dict[str, str]:
+    return {"tenant_id": scope.tenant_id, "project_id": scope.project_id}
+
+
+def _no_artifact(artifact_id: str) -> errors.ResourceNotFound:
+    return errors.ResourceNotFound(f"There is no artifact {artifact_id}.", resource="artifact", id=artifact_id)
+
+
+def _told(scope: Scope, facts: dict[str, Any], draft: Draft, placing: Placing, stream_version: int) -> NewEvent:
+    payload = {**facts, "links": [link.ref for link in placing.links], "sources": list(draft.sources)}
+    try:
+        payload_text(payload)
+    except ValueError:
+        sentence = f"Links and sources take at most {PAYLOAD_BYTES_MAX} bytes of an artifact's event."
+        raise errors.PayloadTooLarge(sentence, bytes_max=PAYLOAD_BYTES_MAX) from None
+    return NewEvent(
+        scope,
+        f"artifact/{placing.artifact_id}",
+        "ArtifactProduced" if facts["version"] == 1 else "ArtifactUpdated",
+        payload,
+        placing.signer,
+        plan_id=placing.plan_id,
+        task_id=placing.task_id,
+        expected_version=stream_version,
+        causation_id=placing.causation_id,
+        trace_id=placing.trace_id,
+    )
+
+
+def _front(
+    scope: Scope,
+    draft: Draft,
+    placing: Placing,
+    before: ArtifactRecord | None,
+    now: datetime.datetime,
+    signer_key: str,
+) -> dict[str, Any]:
+    """The front matter of plan §4.2; the draft's own keys cannot say what the store says."""
+    taken = sorted(set(draft.extra) & artifact_file.OWN)
+    if taken:
+        raise errors.FieldInvalid(f"{taken[0]}: the store writes it.", field=taken[0], rule="not the store's")
+    created_at = before.created_at if before else now
+    return {
+        "artifact_id": placing.artifact_id,
+        "tenant_id": scope.tenant_id,
+        "project_id": scope.project_id,
+        "plan_id": placing.plan_id,
+        "task_id": placing.task_id,
+        "version": before.version + 1 if before else 1,
+        "hash_prev": before.hash_curr if before else "",
+        "signer": placing.signer,
+        "signer_key": signer_key,
+        "schema_version": "1.0",
+        "status": draft.status,
+        "created_at": created_at.isoformat(timespec="seconds"),
+        "updated_at": now.isoformat(timespec="seconds"),
+        "type": draft.type,
+        "title": draft.title,
+        **({"artifact_type": draft.artifact_type} if draft.artifact_type else {}),
+        **draft.extra,
+        "sources": list(draft.sources),
+        "links": [{"type": link.type, "ref": link.ref} for link in placing.links],
+    }

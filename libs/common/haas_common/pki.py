@@ -4,11 +4,11 @@ The mesh authority proves services to each other (URI SAN `spiffe://haas/svc/<se
 edge to clients. Every file is 0600 inside a 0700 folder and is replaced by rename, so that a reader sees the old bytes
 or the new ones. Renewal keeps a certificate's private key: one file changes, no reader meets a pair that mismatches.
 
-    <secrets>/authority/{mesh-ca,edge-ca}.{pem,key}  {context,data}.key  {artifact,artifact.pub,checkpoint}.pem
+    <secrets>/authority/{mesh-ca,edge-ca}.{pem,key}  {context,data}.key  {artifact,checkpoint}.pem
                         {jwks,fleet-keys}.json
     <secrets>/edge/{ca.pem,tls.pem,tls.key}  jwks.json  mesh/{ca.pem,tls.pem,tls.key}
     <secrets>/<service>/{ca.pem,tls.pem,tls.key,jwks.json,fleet-keys.json,context.key,data.key}, where needed
-                        {token,artifact,artifact.pub,checkpoint}.pem
+                        {token,artifact,checkpoint}.pem
 """
 
 import base64
@@ -36,10 +36,8 @@ CERTIFICATE_DAYS = 30
 RENEW_BEFORE = datetime.timedelta(days=10)
 #: Whose token.pem signs which tokens: the prefix of the key's id (`kid`).
 KID_PREFIX = {"gateway": "gw", "planner": "pl"}
-ARTIFACT_SIGNERS = ("orchestrator", "planner", "mcp")
 #: Which services hold the private key of a use (haas_common.fleet_keys).
-FLEET_SIGNERS = {"artifact": ARTIFACT_SIGNERS, "checkpoint": ("orchestrator",)}
-ARTIFACT_READERS = ("gateway", "orchestrator", "planner", "mcp", "notifier")
+FLEET_SIGNERS = {"artifact": ("orchestrator", "planner", "mcp"), "checkpoint": ("orchestrator",)}
 #: Retired token keys that stay readable: tokens live 15 minutes, so two rotations in a row lose nobody.
 JWKS_KEYS_PER_ISSUER = 3
 
@@ -364,14 +362,6 @@ def _hand_out_data_key(secrets_dir: Path, services: Iterable[str]) -> None:
         _write_when_changed(secrets_dir / service / "data.key", data)
 
 
-def _artifact_public(authority: Path) -> bytes:
-    """The public half of the artifact key as PEM, kept beside the private one."""
-    public = _fleet_key(authority, "artifact").public_key()
-    encoded = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _write_when_changed(authority / "artifact.pub.pem", encoded)
-    return encoded
-
-
 def write_fleet_secrets(secrets_dir: Path, services: Sequence[str], edge_hosts: Iterable[str] = ()) -> None:
     """Writes everything that the services and the edge need; safe to repeat.
 
@@ -385,14 +375,11 @@ def write_fleet_secrets(secrets_dir: Path, services: Sequence[str], edge_hosts: 
     for path in (context, data):
         if not path.is_file():
             write_secret(path, _random_line())
-    public = _artifact_public(authority)
     issuers = []
     for service in services:
         folder = secrets_dir / service
         issue_service_cert(mesh, service, folder)
         _write_when_changed(folder / "context.key", context.read_bytes())
-        if service in ARTIFACT_READERS:
-            _write_when_changed(folder / "artifact.pub.pem", public)
         if service in KID_PREFIX:
             issuers.append(jwk(_ec_key(folder / "token.pem").public_key(), KID_PREFIX[service]))
     issue_edge_cert(secrets_dir / "edge", Authority(authority, "edge-ca"), edge_hosts)

@@ -5,7 +5,7 @@ import collections
 import dataclasses
 
 from haas_common import errors
-from haas_common.blobs import BlobStore
+from haas_common.blobs import Blobs
 from haas_common.db import Scope, Tx
 from haas_common.documents import SourceDocument
 from haas_common.eventstore import SQL
@@ -60,7 +60,7 @@ class ProfileStore:
         return KeptProfile(profile, int(str(row["version"])))
 
 
-async def read_documents(tx: Tx, scope: Scope, blobs: BlobStore) -> list[SourceDocument]:
+async def read_documents(tx: Tx, scope: Scope, blobs: Blobs) -> list[SourceDocument]:
     """Returns the newest version of each of the project's own documents, by name."""
     rows = await tx.all(SQL.newest_documents, tenant_id=scope.tenant_id, project_id=scope.project_id)
     found = []

@@ -6,7 +6,7 @@ from typing import Any
 
 from haas_common import errors
 from haas_common.auth import AUDIENCE_API, SCOPES_BY_ROLE, Claims, Issued, Issuer
-from haas_common.blobs import BlobStore, ref_of
+from haas_common.blobs import Blobs, ref_of
 from haas_common.calls import call_or_none
 from haas_common.db import Database, Scope
 from haas_common.eventstore import NewEvent, append
@@ -33,7 +33,7 @@ def _named(scope: Scope) -> Scope:
 class Operations:
     """What the servicers call."""
 
-    def __init__(self, database: Database, blobs: BlobStore, issuer: Issuer, now: Callable[[], float]) -> None:
+    def __init__(self, database: Database, blobs: Blobs, issuer: Issuer, now: Callable[[], float]) -> None:
         self._database = database
         self._blobs = blobs
         self._issuer = issuer

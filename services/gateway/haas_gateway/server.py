@@ -19,7 +19,7 @@ from haas.notifier.v1 import notifier_pb2
 from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2
 from haas.planner.v1 import planner_pb2
 from haas_common.auth import Issuer
-from haas_common.blobs import BlobStore
+from haas_common.blobs import open_blobs
 from haas_common.config import Config
 from haas_common.db import Database
 from haas_common.server import serve
@@ -46,7 +46,7 @@ REFLECTED = tuple(
 def wired(config: Config, database: Database) -> Callable[[grpc.aio.Server], None]:
     """Builds the servicers; what comes back adds them to a server."""
     issuer = Issuer(config.secret_path("token.pem"), "gw")
-    operations = Operations(database, BlobStore(config.store_dir), issuer, time.time)
+    operations = Operations(database, open_blobs(config), issuer, time.time)
     description = DescriptionServicer((_HERE / "openapi.json").read_bytes(), load_page(_HERE / "docs.html"))
     identity = IdentityServicer(operations, config.secret_path("jwks.json"))
 

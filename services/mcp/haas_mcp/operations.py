@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import rfc8785
 
 from haas_common import deadlines, errors
-from haas_common.artifacts import BlobStore
+from haas_common.blobs import Blobs
 from haas_common.clock import monotonic_s
 from haas_common.db import Database, Scope, Tx
 from haas_common.limits import Limiter
@@ -56,7 +56,7 @@ class Parts:
 
     database: Database
     profiles: ProfileStore
-    blobs: BlobStore
+    blobs: Blobs
     registry: Registry
     limiter: Limiter
     slots: TenantSlots

@@ -7,6 +7,7 @@ import grpc.aio
 
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 from haas_common import readiness
+from haas_common.artifact_faults import FaultLog
 from haas_common.artifacts import ArtifactStore
 from haas_common.config import Config
 from haas_common.db import Database
@@ -37,7 +38,8 @@ async def built(config: Config, sandbox: Sandbox):
         stack.push_async_callback(limiter.close)
         http = HttpCall(config.env)
         stack.push_async_callback(http.close)
-        artifacts = ArtifactStore.open(config.store_dir, config.secrets_dir)
+        # Who is told of a changed artifact is told at the relay's next look: this service has no doorbell.
+        artifacts = ArtifactStore.of(config, FaultLog(database, None, config.service))
         parts = Parts(
             database=database,
             profiles=ProfileStore(),

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 
 from haas_common import errors, tables
-from haas_common.blobs import BlobStore
+from haas_common.blobs import Blobs
 from haas_common.db import Database, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.eventstore import NewEvent, append
@@ -65,7 +65,7 @@ def check(name: str, data: bytes, *, lenient: bool) -> tables.TableFacts | None:
 
 
 async def keep(
-    database: Database, doorbell: Doorbell, blobs: BlobStore, scope: Scope, actor: str, name: str, data: bytes, *,
+    database: Database, doorbell: Doorbell, blobs: Blobs, scope: Scope, actor: str, name: str, data: bytes, *,
     lenient: bool,
 ) -> Kept:  # fmt: skip
     """Checks and keeps a file; the same file again changes nothing. Raises what `check` does."""

@@ -3,6 +3,7 @@
 import grpc
 
 from haas.planner.v1 import planner_pb2, planner_pb2_grpc
+from haas_common.artifact_faults import FaultLog
 from haas_common.artifacts import ArtifactStore
 from haas_common.auth import Issuer
 from haas_common.channels import Channels
@@ -27,7 +28,7 @@ async def main(config: Config) -> None:
     doorbell = Doorbell(database)
     worker = Worker(
         database,
-        ArtifactStore.open(config.store_dir, config.secrets_dir),
+        ArtifactStore.of(config, FaultLog(database, doorbell, config.service)),
         channels,
         Issuer(config.secret_path("token.pem"), "pl"),
         lambda profile: model_for(config.llm_base_url, config.llm_api_key, config.llm_model, profile.models),

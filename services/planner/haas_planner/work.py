@@ -11,7 +11,7 @@ from google.protobuf import json_format
 
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 from haas_common import artifact_file, clock, errors
-from haas_common.artifacts import ArtifactStore, Document, Draft, Placing, artifact_id_of
+from haas_common.artifacts import ArtifactStore, Document, Draft, Placing, artifact_id_of, depends_on
 from haas_common.auth import Issuer
 from haas_common.channels import Channels, with_token
 from haas_common.db import Database, Scope
@@ -191,7 +191,7 @@ class Worker:
                     signer=task.owner_agent_id,
                     plan_id=assignment.plan_id,
                     task_id=task.task_id,
-                    links=tuple(context.read_ids),
+                    links=depends_on(context.read_ids),
                     trace_id=assignment.trace_id,
                 )
                 record = await self.artifacts.write(tx, assignment.scope, draft, placing, context.now, once=True)

@@ -145,6 +145,7 @@ CREATE TABLE documents (
   PRIMARY KEY (tenant_id, project_id, name, version),
   FOREIGN KEY (tenant_id, project_id) REFERENCES projects
 );
+CREATE INDEX documents_by_ref ON documents (tenant_id, project_id, ref);
 
 -- Uploaded files, by hash.
 CREATE TABLE inputs (
@@ -331,7 +332,7 @@ CREATE TABLE artifacts_read (
   signature text NOT NULL,
   plan_id text NOT NULL DEFAULT '',
   task_id text NOT NULL DEFAULT '',
-  status text NOT NULL,
+  status text NOT NULL CHECK (status IN ('draft', 'in_progress', 'final', 'superseded', 'invalid')),
   size_bytes bigint NOT NULL,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,

@@ -19,18 +19,74 @@ ON CONFLICT (tenant_id, project_id, artifact_id) DO UPDATE
        updated_at = excluded.updated_at;
 
 -- get_artifact --
--- The newest version of an artifact.
-SELECT artifact_id, path, type, version, hash_prev, hash_curr, ref, signer, signature, plan_id, task_id, status, size_bytes,
-       created_at, updated_at
-  FROM artifacts_read
- WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND artifact_id = %(artifact_id)s;
+-- The newest version of an artifact, and where its stream stands: both of one moment.
+SELECT a.artifact_id, a.path, a.type, a.version, a.hash_prev, a.hash_curr, a.ref, a.signer, a.signature, a.plan_id, a.task_id,
+       a.status, a.size_bytes, a.created_at, a.updated_at, h.version AS stream_version
+  FROM artifacts_read AS a
+  JOIN stream_heads AS h ON h.tenant_id = a.tenant_id AND h.project_id = a.project_id AND h.stream = 'artifact/' || a.artifact_id
+ WHERE a.tenant_id = %(tenant_id)s AND a.project_id = %(project_id)s AND a.artifact_id = %(artifact_id)s;
+
+-- set_artifact_status --
+-- Moves the status of an artifact's newest version.
+UPDATE artifacts_read SET status = %(status)s
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND artifact_id = %(artifact_id)s AND version = %(version)s;
 
 -- artifact_versions --
--- Every version of an artifact, oldest first: its stream.
+-- The next versions of an artifact, oldest first: those of its stream's events that tell of one.
 SELECT version, event_type, schema_version, payload, recorded_at
   FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version > %(after)s
+   AND event_type IN ('ArtifactProduced', 'ArtifactUpdated')
+ ORDER BY version LIMIT %(limit)s;
+
+-- artifact_moves --
+-- How the status of an artifact's versions moved, in a part of its stream.
+SELECT version, event_type, schema_version, payload
+  FROM events
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s
+   AND version > %(after)s AND version <= %(upto)s AND event_type = 'ArtifactStatusChanged'
  ORDER BY version;
+
+-- artifact_version --
+-- One version of an artifact, as its stream tells of it.
+SELECT version, event_type, schema_version, payload, recorded_at
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version >= %(number)s
+   AND event_type IN ('ArtifactProduced', 'ArtifactUpdated') AND (payload ->> 'version')::bigint = %(number)s
+ ORDER BY version LIMIT 1;
+
+-- artifact_faults --
+-- What is known to be wrong with a version of an artifact.
+SELECT payload
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version > %(number)s
+   AND event_type = 'AuditFailed' AND (payload ->> 'version')::bigint = %(number)s
+ ORDER BY version LIMIT %(limit)s;
+
+-- stream_version --
+-- How many events a stream has.
+SELECT version FROM stream_heads
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s;
+
+-- dangling_links --
+-- Which of these names are no artifact of the project, no task of the plan, no input and no document.
+SELECT w.ref
+  FROM unnest(%(refs)s::text[]) AS w(ref)
+ WHERE NOT EXISTS (SELECT FROM artifacts_read AS a
+                    WHERE a.tenant_id = %(tenant_id)s AND a.project_id = %(project_id)s AND a.artifact_id = w.ref)
+   AND NOT EXISTS (SELECT FROM tasks_read AS t
+                    WHERE t.tenant_id = %(tenant_id)s AND t.project_id = %(project_id)s AND t.plan_id = %(plan_id)s
+                      AND t.task_id = w.ref)
+   AND NOT EXISTS (SELECT FROM inputs AS i
+                    WHERE i.tenant_id = %(tenant_id)s AND i.project_id = %(project_id)s AND i.ref = w.ref)
+   AND NOT EXISTS (SELECT FROM documents AS d
+                    WHERE d.tenant_id = %(tenant_id)s AND d.project_id = %(project_id)s AND d.ref = w.ref);
+
+-- plan_is_full --
+-- A row where a plan has so many artifacts.
+SELECT 1 AS found FROM artifacts_read
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s
+ ORDER BY artifact_id OFFSET %(most)s - 1 LIMIT 1;
 
 -- take_leases --
 -- Takes or renews leases by the database's clock: ours, or ones that ended. A new holder starts a new epoch.
@@ -103,6 +159,10 @@ SELECT key_id, wrapped FROM data_keys
    AND substr(wrapped, 1, 4) <> %(first)s::bytea
  ORDER BY key_id LIMIT %(limit)s
    FOR NO KEY UPDATE;
+
+-- projects_with_keys --
+-- Every project that there is, for who wraps all keys anew.
+SELECT tenant_id, project_id FROM projects ORDER BY tenant_id, project_id;
 
 -- rewrap_data_keys --
 -- Puts keys in their new wrapping: [{tenant_id, project_id, key_id, wrapped (hex)}]; one that was destroyed stays so.

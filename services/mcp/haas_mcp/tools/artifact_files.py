@@ -5,10 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from haas_common.artifacts import ARTIFACT_BYTES_MAX, ArtifactStore, Draft, Placing
+from haas_common import front_matter
+from haas_common.artifacts import ARTIFACT_BYTES_MAX, ArtifactStore, Draft, Link, Placing
 from haas_common.clock import utc_now
 from haas_common.db import Database, Tx
-from haas_common.errors import PayloadTooLarge, ResourceNotFound, ToolFailed, ToolNotAllowed
+from haas_common.errors import PayloadTooLarge, ResourceNotFound, ToolArgumentsInvalid, ToolFailed, ToolNotAllowed
+from haas_common.front_matter import FrontMatterInvalid
 from haas_mcp.domain import Grant
 
 _HEADING = re.compile(r"^# (.{1,200})$", re.MULTILINE)
@@ -25,8 +27,7 @@ class ArtifactRead:
         """Returns the text. Raises ResourceNotFound, HashMismatch, PayloadTooLarge, ToolFailed (it is no text)."""
         scope = grant.invocation.scope
         if "ref" in arguments:
-            path = self._store.blobs.path(scope, arguments["ref"])
-            if path.stat().st_size > ARTIFACT_BYTES_MAX:
+            if await asyncio.to_thread(self._store.blobs.size, scope, arguments["ref"]) > ARTIFACT_BYTES_MAX:
                 raise PayloadTooLarge("A text of at most 1 MiB can be read.", bytes_max=ARTIFACT_BYTES_MAX)
             content = await asyncio.to_thread(self._store.blobs.read, scope, arguments["ref"])
             return {"content": _text(content), "artifact_id": "", "version": 0, "hash_curr": ""}
@@ -58,16 +59,14 @@ class ArtifactWrite:
         if before is not None and before.plan_id != call.plan_id:
             sentence = "The artifact belongs to another plan."
             raise ToolNotAllowed(sentence, tool=grant.spec.name, profile=grant.profile.profile_id)
-        heading = _HEADING.search(arguments["body"])
-        draft = Draft(
-            path=arguments["path"],
-            type=arguments["type"],
-            slot=arguments["type"],
-            title=heading[1].strip() if heading else arguments["path"],
-            body_md=arguments["body"],
-        )
+        draft, links = _draft(arguments)
         placing = Placing(
-            artifact_id, call.claims.subject, plan_id=call.plan_id, task_id=call.task_id, trace_id=call.trace_id
+            artifact_id,
+            call.claims.subject,
+            plan_id=call.plan_id,
+            task_id=call.task_id,
+            links=links,
+            trace_id=call.trace_id,
         )
         record = await self._store.write(tx, call.scope, draft, placing, utc_now())
         return {
@@ -77,6 +76,45 @@ class ArtifactWrite:
             "hash_curr": record.hash_curr,
             "ref": record.ref,
         }
+
+
+def _draft(arguments: Mapping[str, Any]) -> tuple[Draft, tuple[Link, ...]]:
+    """Reads what is to be written; a text may begin with front matter of its own, whose other keys are kept.
+
+    Raises:
+        ToolArgumentsInvalid: the front matter does not parse, or says what the store says.
+    """
+    body, front = arguments["body"], {}
+    try:
+        if body.startswith("---\n"):
+            raw, rest = front_matter.split(body.encode())
+            front, body = front_matter.read(raw.decode()), rest.decode()
+        links = tuple(Link(one["type"], one["ref"]) for one in front.pop("links", ()))
+        said = {name: _one_text(front, name) for name in ("title", "status", "artifact_type") if name in front}
+    except (FrontMatterInvalid, KeyError, TypeError) as error:
+        sentence = (
+            f"body: {error}." if isinstance(error, FrontMatterInvalid) else "body: links are lists of type and ref."
+        )
+        raise ToolArgumentsInvalid(sentence, tool="artifact.write", field="body", rule="front matter") from None
+    heading = _HEADING.search(body)
+    draft = Draft(
+        path=arguments["path"],
+        type=arguments["type"],
+        slot=arguments["type"],
+        title=said.get("title") or (heading[1].strip() if heading else arguments["path"]),
+        body_md=body,
+        status=said.get("status", "final"),
+        artifact_type=said.get("artifact_type", ""),
+        extra=front,
+    )
+    return draft, links
+
+
+def _one_text(front: dict[str, Any], name: str) -> str:
+    value = front.pop(name)
+    if not isinstance(value, str):
+        raise FrontMatterInvalid("it is a text", name)
+    return value
 
 
 def _text(content: bytes) -> str:

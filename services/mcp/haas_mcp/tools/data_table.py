@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from haas_common import tables
-from haas_common.artifacts import BlobStore
+from haas_common.blobs import Blobs
 from haas_common.errors import PayloadTooLarge, TableRowsBroken, ToolArgumentsInvalid, ToolFailed, ToolTimeout
 from haas_mcp.domain import Grant
 from haas_mcp.sandbox import Limits, Program, ProgramFailed, ProgramTimeout, Sandbox
@@ -21,7 +21,7 @@ _LIMITS = Limits(wall_s=18.0, cpu_s=15)
 class DataTable:
     """Runs the table program on the bytes of an input."""
 
-    def __init__(self, sandbox: Sandbox, blobs: BlobStore) -> None:
+    def __init__(self, sandbox: Sandbox, blobs: Blobs) -> None:
         self._sandbox = sandbox
         self._blobs = blobs
         source = Path(__file__).with_name("table_program.py").read_text()
@@ -36,8 +36,7 @@ class DataTable:
             ToolFailed, ToolTimeout, SandboxUnavailable, PayloadTooLarge, ResourceNotFound.
         """
         scope = grant.invocation.scope
-        path = self._blobs.path(scope, arguments["ref"])
-        if path.stat().st_size > tables.BYTES_MAX:
+        if await asyncio.to_thread(self._blobs.size, scope, arguments["ref"]) > tables.BYTES_MAX:
             raise PayloadTooLarge("A table has at most 8 MiB.", bytes_max=tables.BYTES_MAX)
         content = await asyncio.to_thread(self._blobs.read, scope, arguments["ref"])
         request = json.dumps({name: value for name, value in arguments.items() if name != "ref"}).encode()

@@ -1,0 +1,105 @@
+"""Recomputing an artifact: bytes, hash, link to the version before, signature, for every version of its stream."""
+
+import asyncio
+import datetime
+from typing import Any
+
+from haas_common import artifact_file, errors
+from haas_common.artifact_faults import fault_of
+from haas_common.artifact_records import ArtifactRecord, Fault, Verification
+from haas_common.artifact_signing import AgentKeys
+from haas_common.blobs import Blobs, ref_of
+from haas_common.db import Scope, Tx
+from haas_common.events import upcast
+from haas_common.eventstore import SQL
+from haas_common.sealing import erased_refs
+
+PAGE = 100
+GONE = "its bytes are gone"
+CHANGED = "its bytes were changed"
+
+
+class Verifier:
+    """Checks versions against their events."""
+
+    def __init__(self, blobs: Blobs, keys: AgentKeys) -> None:
+        self._blobs = blobs
+        self._keys = keys
+
+    async def verify(self, tx: Tx, scope: Scope, newest: ArtifactRecord) -> Verification:
+        """Checks every version, oldest first, up to the first that does not hold."""
+        before, after, number = "", 0, 0
+        key = {"tenant_id": scope.tenant_id, "project_id": scope.project_id}
+        stream = f"artifact/{newest.artifact_id}"
+        while True:
+            rows = await tx.all(SQL.artifact_versions, **key, stream=stream, after=after, limit=PAGE)
+            for row in rows:
+                number, after = number + 1, row["version"]
+                facts = upcast(row["event_type"], row["schema_version"], row["payload"])
+                fault = await self._fault(tx, scope, facts, number, before, row["recorded_at"], newest)
+                if fault is not None:
+                    return Verification(number, number, fault.problem, newest.hash_curr, fault)
+                before = facts["hash_curr"]
+            if len(rows) < PAGE:
+                break
+        if before != newest.hash_curr or number != newest.version:
+            problem = "the read model does not name the newest version of the history"
+            fault = Fault(newest.artifact_id, newest.version, problem, newest.ref, None, None, newest.plan_id)
+            return Verification(number, newest.version, problem, newest.hash_curr, fault)
+        return Verification(number, 0, "", newest.hash_curr)
+
+    async def _fault(
+        self,
+        tx: Tx,
+        scope: Scope,
+        facts: dict[str, Any],
+        number: int,
+        before: str,
+        recorded_at: datetime.datetime,
+        newest: ArtifactRecord,
+    ) -> Fault | None:
+        file = await asyncio.to_thread(load, self._blobs, scope, facts["ref"])
+        if facts["version"] != number or facts["hash_prev"] != before:
+            problem = "it does not follow the version before it"
+        elif file is None and await erased_refs(tx, scope, [facts["ref"]]):
+            problem = self._keys.problem(scope, facts, recorded_at)
+        else:
+            problem = byte_problem(facts["ref"], facts["hash_curr"], file)
+            problem = problem or self._keys.problem(scope, facts, recorded_at)
+            problem = problem or _front_problem(scope, facts, file or b"")
+        return fault_of(facts, problem, file, newest.plan_id, newest.task_id) if problem else None
+
+
+def load(blobs: Blobs, scope: Scope, ref: str) -> bytes | None:
+    """Returns a blob's bytes as they are now, unchecked; None where they are gone."""
+    try:
+        return blobs.load(scope, ref)
+    except errors.ResourceNotFound:
+        return None
+
+
+def byte_problem(ref: str, hash_curr: str, file: bytes | None) -> str:
+    """Returns what is wrong with a version's bytes; empty where they are what was signed."""
+    if file is None:
+        return GONE
+    if ref_of(file) != ref:
+        return CHANGED
+    try:
+        found = artifact_file.hash_of(file)
+    except ValueError:
+        return "it is no artifact"
+    return "" if found == hash_curr else "its hash is not that of its bytes"
+
+
+def _front_problem(scope: Scope, facts: dict[str, Any], file: bytes) -> str:
+    """Returns where the file's own front matter and the event disagree about it."""
+    try:
+        front = artifact_file.parse(file).front
+    except ValueError:
+        return "its front matter does not parse"
+    said = {name: facts[name] for name in ("artifact_id", "version", "hash_prev", "hash_curr", "signature", "signer")}
+    said |= {"tenant_id": scope.tenant_id, "project_id": scope.project_id}
+    if facts["signer_key"]:
+        said["signer_key"] = facts["signer_key"]
+    wrong = next((name for name, value in said.items() if front.get(name) != value), "")
+    return f"its front matter and its event disagree about {wrong}" if wrong else ""
