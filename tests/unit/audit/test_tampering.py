@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haas_common.audit import genesis
 from haas_common.audit.blobs import REF_FIELDS
 from haas_common.audit.checkpoints import TENANT_PROJECT, sign
 from haas_common.audit.export import Export, ExportInvalid, opened
@@ -18,8 +17,7 @@ from haas_common.audit.findings import FINDINGS_MAX, Report
 from haas_common.audit.rows import line_of
 from haas_common.audit.verify import Expected, verify
 from haas_common.events import EVENT_TYPES
-from tests.support import tampered
-from tests.support.tampered import ARTIFACT_KEY, CHECKPOINT_KEY, KIDS, PUBLIC, TENANT, History, Memory, Row, link
+from tests.support.tampered import ARTIFACT_KEY, KIDS, PUBLIC, TENANT, History, Memory, Row, link
 
 KEYS = {use: {KIDS[use]: PUBLIC[use]} for use in PUBLIC}
 
@@ -291,37 +289,6 @@ def test_the_table_of_named_bytes_is_that_of_the_registry() -> None:
         if name in ("ref", "hash") or name.endswith("_ref")
     }
     assert named == set(REF_FIELDS.items())
-
-
-# ── Dropped ranges ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def dropped(history: History, until: int, key: object = CHECKPOINT_KEY) -> History:
-    """Drops the oldest events of p-one, with the heads that are left in a signed document."""
-    gone, history.rows["p-one"] = history.rows["p-one"][:until], history.rows["p-one"][until:]
-    heads = {row["stream"]: row for row in gone}
-    left = genesis.Genesis("p-one", until, tuple((s, r["version"], bytes.fromhex(r["hash"])) for s, r in heads.items()))
-    data = genesis.document(TENANT, [left])
-    ref = tampered.ref_of(data)
-    history.blobs[ref] = data
-    signed = genesis.sign(TENANT, ref, [left], (KIDS["checkpoint"], key))  # type: ignore[arg-type]
-    told = {"projects": [{"project_id": "p-one", "first_seq": until + 1}], **signed}
-    history.add(TENANT_PROJECT, f"history/{TENANT}", "HistoryDropped", told)
-    return history
-
-
-def test_a_history_whose_oldest_range_was_dropped_at_a_checkpoint_verifies_from_there() -> None:
-    report = verified(dropped(small(), 7))
-    assert report.findings.first == []
-    assert report.dropped == {"p-one": 7}
-
-
-def test_what_is_dropped_without_the_fleets_word_or_away_from_a_checkpoint_is_missing() -> None:
-    assert not verified(dropped(small(), 7, ARTIFACT_KEY)).valid
-    assert not verified(dropped(small(), 6)).valid
-    history = dropped(small(), 7)
-    history.rows["p-one"][0]["actor"] = "eva"
-    assert not verified(history).valid
 
 
 # ── What a stranger sends ───────────────────────────────────────────────────────────────────────────────────────────

@@ -8,16 +8,16 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from haas_common.audit import checkpoints, genesis
+from haas_common.audit import checkpoints
 from haas_common.audit.checkpoints import TENANT_PROJECT, Checkpoint, Record
 from haas_common.audit.findings import Findings
 from haas_common.audit.framing import digest_text
+from haas_common.audit.genesis import Document
 from haas_common.audit.history import Marks
 from haas_common.audit.merkle import Tree
 
-_DROPPED = "HistoryDropped"
 _ERASED = "DataErased"
-_TOLD = (checkpoints.EVENT_TYPE, _DROPPED, _ERASED)
+_TOLD = (checkpoints.EVENT_TYPE, _ERASED)
 
 
 class Records:
@@ -49,18 +49,30 @@ class Chain:
 
     Attributes:
         newest: the last one that was read.
+        begins_after: the number of the newest one that was dropped; 0 for none.
         marks: what they say of each project.
-        dropped: the blob with the heads that a project's history begins from, by project.
         erased: the addresses of blobs that were erased.
     """
 
     def __init__(self, tenant_id: str, keys: Mapping[str, Ed25519PublicKey], findings: Findings) -> None:
         self.newest: Checkpoint | None = None
+        self.begins_after = 0
         self.marks: dict[str, Marks] = {}
-        self.dropped: dict[str, str] = {}
         self.erased: set[str] = set()
         self.records = Records()
         self._tenant_id, self._keys, self._findings = tenant_id, keys, findings
+
+    def begin(self, found: Document, each: Callable[[Checkpoint], None] | None = None) -> None:
+        """Begins after the checkpoints that were dropped: from the newest of them, and what they said together."""
+        self.erased.update(found.erased)
+        if found.checkpoint is None:
+            return
+        self.newest, self.begins_after = found.checkpoint, found.checkpoint.number
+        self.records.take(found.records)
+        for record in found.records:
+            self._mark(record, self.begins_after)
+        if each is not None:
+            each(found.checkpoint)
 
     def read(self, lines: Iterable[str], each: Callable[[Checkpoint], None] | None = None) -> None:
         """Takes lines of the tenant's own project; `each` sees every checkpoint."""
@@ -79,13 +91,7 @@ class Chain:
     def _hear(
         self, row: Mapping[str, Any], kind: str, payload: Mapping[str, Any], each: Callable[[Checkpoint], None] | None
     ) -> None:
-        if kind == _DROPPED:
-            if genesis.vouched(self._tenant_id, payload, self._keys):
-                self.dropped |= {project["project_id"]: payload["genesis_ref"] for project in payload["projects"]}
-            else:
-                what = "events were dropped without the fleet's word for what was left"
-                self._findings.add(TENANT_PROJECT, row["seq"], row["stream"], row["version"], what)
-        elif kind == _ERASED:
+        if kind == _ERASED:
             self.erased.update(payload.get("refs", ()))
         elif row["stream"] == checkpoints.stream_of(self._tenant_id):
             try:
@@ -115,8 +121,11 @@ class Chain:
                 return f"project {record.project_id} goes back behind an earlier checkpoint"
         self.records.take(found.projects)
         for record in found.projects:
-            marks = self.marks.setdefault(record.project_id, Marks())
-            marks.add(record.last_seq, record.streams, record.root, found.number)
+            self._mark(record, found.number)
         if digest_text(self.records.root()) != found.root:
             return "its root is not that of what it lists"
         return ""
+
+    def _mark(self, record: Record, number: int) -> None:
+        marks = self.marks.setdefault(record.project_id, Marks())
+        marks.add(record.last_seq, record.streams, record.root, number)

@@ -84,17 +84,22 @@ class ProjectVerifier:
         self._watched, self._hear = types, hear
 
     def begin(self, last_seq: int, heads: Iterable[tuple[str, int, bytes]]) -> None:
-        """Begins after a dropped range: from the heads (stream, version, hash) that a checkpoint's root vouches for."""
+        """Begins after a dropped range: from the heads (stream, version, hash) that the fleet signed.
+
+        Later checkpoints vouch for them too: their roots are over all heads, whether anything followed on them or not.
+        """
         for ordinal, (stream, version, head) in enumerate(heads):
             self._heads[stream] = (ordinal, version, head)
         self._dirty = set(self._heads)
         self.last_seq = self._good_seq = last_seq
         while self._next < len(self._marks) and self._marks.at(self._next)[0] < last_seq:
             self._next += 1
-        if not self._heads or self._next == len(self._marks) or self._marks.at(self._next)[0] != last_seq:
-            self._bad(last_seq, "", 0, "the history begins where no checkpoint vouches for what came before")
-            return
-        self._check_marks()
+        if self._next < len(self._marks) and self._marks.at(self._next)[0] == last_seq:
+            self._check_marks()
+
+    def heads(self) -> tuple[tuple[str, int, bytes], ...]:
+        """Returns the streams' heads as far as it has come, in the order of their ordinals."""
+        return tuple((s, version, head) for s, (_, version, head) in self._heads.items())
 
     def feed(self, lines: Iterable[str]) -> None:
         """Takes the next lines, in order."""

@@ -3,16 +3,18 @@
 import concurrent.futures
 import dataclasses
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from haas_common.audit import genesis
+from haas_common.audit.beginnings import Beginnings, chosen, first_seq
 from haas_common.audit.blobs import BlobVerifier
 from haas_common.audit.chain import Chain
 from haas_common.audit.checkpoints import TENANT_PROJECT, Checkpoint
 from haas_common.audit.findings import Counts, Finding, Report
+from haas_common.audit.genesis import Genesis
 from haas_common.audit.history import Marks, ProjectVerifier
 from haas_common.audit.rows import LineTooLong
 
@@ -62,7 +64,7 @@ class _Task:
     project_id: str
     marks: Marks
     artifact_keys: Mapping[str, bytes]
-    genesis_ref: str
+    beginnings: tuple[Genesis, ...]
     erased: frozenset[str]
 
 
@@ -82,7 +84,8 @@ def verify(
     artifact_keys: Keys,
     expected: Expected | None = None,
     jobs: int = 1,
-    told: Callable[[str, int], None] = lambda project, events: None,
+    *,
+    partial: bool = False,
 ) -> Report:
     """Verifies everything that a source has.
 
@@ -92,7 +95,7 @@ def verify(
         artifact_keys: the same for artifacts.
         expected: a checkpoint that must be in the chain.
         jobs: how many projects at a time.
-        told: is told of each project that is through, with its number of events.
+        partial: whether it is known that the source has some of the projects only.
     """
     report = Report(source.tenant_id)
     chain = Chain(source.tenant_id, checkpoint_keys, report.findings)
@@ -104,35 +107,58 @@ def verify(
             seen.append(checkpoint.digest())
 
     projects = source.projects()
+    beginnings = Beginnings(source.tenant_id, checkpoint_keys, report.findings)
     if TENANT_PROJECT in projects:
-        for lines in _read(source, TENANT_PROJECT, report):
-            chain.read(lines, note)
+        _read_chain(source, chain, beginnings, note, report)
     if chain.newest is not None:
         report.newest, report.digest = chain.newest.number, chain.newest.digest()
         report.signed_at = chain.newest.signed_at
     if expected is not None and seen != [expected.digest]:
-        what = "is another one here" if seen else "is missing: newer events, and checkpoints over them, were taken away"
-        report.findings.add(TENANT_PROJECT, 0, "", 0, f"the expected checkpoint {expected.number} {what}")
-    report.not_checked = sorted(set(chain.marks) - set(projects))
+        _miss(report, expected, bool(seen), chain.begins_after)
+    for project in set(chain.marks) - set(projects):
+        last_seq = beginnings.dropped_whole(project, chain.marks[project].at(len(chain.marks[project]) - 1)[0])
+        if last_seq:
+            report.dropped[project] = last_seq
+    report.not_checked = sorted(set(chain.marks) - set(projects) - set(report.dropped))
+    for project in () if partial else report.not_checked:
+        report.findings.add(project, 0, "", 0, "checkpoints vouch for its history, and it is not here")
     raw = {kid: key.public_bytes_raw() for kid, key in artifact_keys.items()}
     tasks = [
-        _Task(source, p, chain.marks.get(p, Marks()), raw, chain.dropped.get(p, ""), frozenset(chain.erased))
-        for p in projects
+        _Task(source, p, chain.marks.get(p, Marks()), raw, beginnings.of(p), frozenset(chain.erased)) for p in projects
     ]
     for task, done in zip(tasks, _run(tasks, jobs), strict=True):
         report.findings.take(done.findings, done.count)
         report.counts.plus(done.counts)
         if done.begins_after:
             report.dropped[task.project_id] = done.begins_after
-        told(task.project_id, done.counts.events)
     return report
 
 
-def _read(source: Source, project_id: str, report: Report) -> Iterator[list[str]]:
+def _read_chain(
+    source: Source, chain: Chain, beginnings: Beginnings, note: Callable[[Checkpoint], None], report: Report
+) -> None:
+    """Reads the tenant's own events: what was dropped first, for the checkpoints may begin there."""
+    first = 0
     try:
-        yield from source.events(project_id)
+        for lines in source.events(TENANT_PROJECT):
+            first = first or first_seq(lines)
+            beginnings.read(lines, lambda ref: source.blob(TENANT_PROJECT, ref))
+        found = beginnings.document(first)
+        if found is not None:
+            chain.begin(found, note)
+        for lines in source.events(TENANT_PROJECT):
+            chain.read(lines, note)
     except LineTooLong as error:
-        report.findings.add(project_id, 0, "", 0, str(error))
+        report.findings.add(TENANT_PROJECT, 0, "", 0, str(error))
+
+
+def _miss(report: Report, expected: Expected, other: bool, begins_after: int) -> None:
+    what = "is missing: newer events, and checkpoints over them, were taken away"
+    if other:
+        what = "is another one here"
+    elif expected.number < begins_after:
+        what = f"was dropped with those before {begins_after}: expect one that is still there"
+    report.findings.add(TENANT_PROJECT, 0, "", 0, f"the expected checkpoint {expected.number} {what}")
 
 
 def _run(tasks: list[_Task], jobs: int) -> Iterator[_Done]:
@@ -151,26 +177,25 @@ def _verify_project(task: _Task) -> _Done:
     keys = {kid: Ed25519PublicKey.from_public_bytes(raw) for kid, raw in task.artifact_keys.items()}
     blobs = BlobVerifier(tenant_id, project_id, task.source.blob, keys, verifier.findings, verifier.counts)
     verifier.watch(blobs.watched, blobs.hear)
-    begins_after = _begin(verifier, task) if task.genesis_ref else 0
+    begins_after = -1
     try:
         for lines in task.source.events(project_id):
+            if begins_after < 0:
+                begins_after = _begin(verifier, chosen(task.beginnings, first_seq(lines)))
             verifier.feed(lines)
             verifier.counts.bytes += sum(map(len, lines)) + len(lines)
     except LineTooLong as error:
         verifier.findings.add(project_id, verifier.last_seq + 1, "", 0, str(error))
+    if begins_after < 0:
+        begins_after = _begin(verifier, chosen(task.beginnings, sys.maxsize))
     verifier.finish()
     blobs.finish(task.erased)
     return _Done(verifier.findings.first, verifier.findings.count, verifier.counts, begins_after)
 
 
-def _begin(verifier: ProjectVerifier, task: _Task) -> int:
-    """Takes the heads of a dropped range; they prove themselves: a checkpoint vouches for their root."""
-    data = task.source.blob(TENANT_PROJECT, task.genesis_ref)
-    try:
-        found = genesis.read(data or b"")[task.project_id]
-    except (ValueError, KeyError):
-        what = f"the heads that its history begins from are gone or changed: {task.genesis_ref}"
-        verifier.findings.add(task.project_id, 0, "", 0, what)
+def _begin(verifier: ProjectVerifier, found: Genesis | None) -> int:
+    """Begins after what was dropped; returns the last seq of that."""
+    if found is None:
         return 0
     verifier.begin(found.last_seq, found.heads)
     return found.last_seq
