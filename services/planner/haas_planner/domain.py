@@ -7,7 +7,7 @@ folded anew, never mended.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from haas_planner.graph import Input, Slot, Task
 
@@ -34,6 +34,22 @@ class Event:
     payload: Mapping[str, Any]
     task_id: str = ""
     actor: str = "planner"
+
+
+class Told(Protocol):
+    """What the fold asks of an event, whether it has a place in the log or not."""
+
+    @property
+    def type(self) -> str:
+        """Its name."""
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What happened."""
+
+    @property
+    def task_id(self) -> str:
+        """To which task; empty for the plan."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -133,7 +149,7 @@ def task_from_json(kept: Mapping[str, Any]) -> Task:
 # ── The fold ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plan_created(plan: Plan, event: Event) -> None:
+def _plan_created(plan: Plan, event: Told) -> None:
     kept = event.payload
     plan.state, plan.subject = "created", event.actor
     plan.objective, plan.intent, plan.language = kept["objective"], kept["intent"], kept["language"]
@@ -142,7 +158,7 @@ def _plan_created(plan: Plan, event: Event) -> None:
     plan.inputs = tuple(Input(*i) for i in kept["inputs"])
 
 
-def _task_planned(plan: Plan, event: Event) -> None:
+def _task_planned(plan: Plan, event: Told) -> None:
     task = task_from_json(event.payload["task"])
     run = TaskRun(task, parent=event.payload["parent"])
     plan.tasks[task.task_id] = run
@@ -157,25 +173,25 @@ def _task_planned(plan: Plan, event: Event) -> None:
             run.unmet += 1
 
 
-def _task_ready(plan: Plan, event: Event) -> None:
+def _task_ready(plan: Plan, event: Told) -> None:
     run = plan.tasks[event.task_id]
     run.state, run.phase = "ready", event.payload.get("phase", "run")
     run.not_before_us = event.payload.get("not_before_us", 0)
     plan.ready[event.task_id] = None
 
 
-def _task_started(plan: Plan, event: Event) -> None:
+def _task_started(plan: Plan, event: Told) -> None:
     run = plan.tasks[event.task_id]
     run.state, run.attempt = "running", event.payload["attempt"]
     plan.ready.pop(event.task_id, None)
 
 
-def _task_expanded(plan: Plan, event: Event) -> None:
+def _task_expanded(plan: Plan, event: Told) -> None:
     plan.tasks[event.task_id].state = "expanded"
     plan.revision += 1
 
 
-def _task_completed(plan: Plan, event: Event) -> None:
+def _task_completed(plan: Plan, event: Told) -> None:
     run = plan.tasks[event.task_id]
     run.state, run.outputs = "completed", dict(event.payload["outputs"])
     for whole in {"", run.parent}:
@@ -184,36 +200,36 @@ def _task_completed(plan: Plan, event: Event) -> None:
         plan.tasks[dependent].unmet -= 1
 
 
-def _task_retry_scheduled(plan: Plan, event: Event) -> None:
+def _task_retry_scheduled(plan: Plan, event: Told) -> None:
     run = plan.tasks[event.task_id]
     run.failures, run.losses = event.payload["failures"], event.payload["losses"]
     run.failure = event.payload["message"]
 
 
-def _task_failed(plan: Plan, event: Event) -> None:
+def _task_failed(plan: Plan, event: Told) -> None:
     run = plan.tasks[event.task_id]
     run.state, run.failure = "failed", event.payload["message"]
     plan.ready.pop(event.task_id, None)
 
 
-def _task_cancelled(plan: Plan, event: Event) -> None:
+def _task_cancelled(plan: Plan, event: Told) -> None:
     plan.tasks[event.task_id].state = "cancelled"
     plan.ready.pop(event.task_id, None)
 
 
-def _set_state(state: str) -> Callable[[Plan, Event], None]:
-    def fold(plan: Plan, event: Event) -> None:
+def _set_state(state: str) -> Callable[[Plan, Told], None]:
+    def fold(plan: Plan, event: Told) -> None:
         plan.state = state
         plan.failure = str(event.payload.get("failure", ""))
 
     return fold
 
 
-def _nothing(plan: Plan, event: Event) -> None:
+def _nothing(plan: Plan, event: Told) -> None:
     """An event that only tells the others."""
 
 
-_FOLD: dict[str, Callable[[Plan, Event], None]] = {
+_FOLD: dict[str, Callable[[Plan, Told], None]] = {
     "PlanCreated": _plan_created,
     "TaskPlanned": _task_planned,
     "PlanValidated": _nothing,
@@ -232,7 +248,7 @@ _FOLD: dict[str, Callable[[Plan, Event], None]] = {
 }
 
 
-def apply(plan: Plan, event: Event) -> None:
+def apply(plan: Plan, event: Told) -> None:
     """Folds one event into a plan. Raises KeyError for a type that no plan's stream has."""
     _FOLD[event.type](plan, event)
     plan.version += 1

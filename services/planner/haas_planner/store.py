@@ -7,11 +7,11 @@ from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import upcast
-from haas_common.eventstore import NewEvent, Recorded, append
+from haas_common.eventstore import NewEvent, append
 from haas_common.ids import shard_of
 from haas_common.sealing import Stored
 from haas_planner.domain import Event, Plan, apply
-from haas_planner.graph import order_key
+from haas_planner.projection import Changed, PlanKey
 
 SQL = load_queries("haas_planner")
 _PAGE = 2000
@@ -127,21 +127,18 @@ async def save(tx: Tx, lease: Lease, changes: Sequence[Change]) -> None:
     """
     flat = [event for change in changes for event in _new_events(change)]
     recorded = iter(await append(tx, flat, lease))
-    plans: dict[tuple[str, str, str], dict[str, Any]] = {}
-    tasks: dict[tuple[str, str, str, str], dict[str, Any]] = {}
-    edges: list[dict[str, Any]] = []
+    changed: dict[PlanKey, Changed] = {}
     for change in changes:
-        key = (change.plan.tenant_id, change.plan.project_id, change.plan.plan_id)
+        plan = change.plan
+        known = changed.setdefault((plan.tenant_id, plan.project_id, plan.plan_id), Changed(plan))
         for event in change.events:
             place = next(recorded)
-            if event.task_id:
-                tasks[(*key, event.task_id)] = _task_row(change.plan, event.task_id, place)
-            if event.type == "TaskPlanned":
-                edges.extend(_edge_rows(change.plan, event.task_id))
-            plans[key] = _plan_row(change.plan, place)
-    await tx.run(SQL.project_plans, rows=_json(plans.values()))
+            known.note(event.type, event.task_id, place.seq, place.recorded_at.isoformat())
+    await tx.run(SQL.project_plans, rows=_json(one.plan_row() for one in changed.values()))
+    tasks = [row for one in changed.values() for row in one.task_rows()]
     if tasks:
-        await tx.run(SQL.project_tasks, rows=_json(tasks.values()))
+        await tx.run(SQL.project_tasks, rows=_json(tasks))
+    edges = [edge for one in changed.values() for edge in one.edge_rows()]
     if edges:
         await tx.run(SQL.project_edges, rows=_json(edges))
 
@@ -157,54 +154,6 @@ def _new_events(change: Change) -> list[NewEvent]:
         )
         for number, event in enumerate(change.events)
     ]  # fmt: skip
-
-
-def _plan_row(plan: Plan, place: Recorded) -> dict[str, Any]:
-    return {
-        **_key(Scope(plan.tenant_id, plan.project_id), plan.plan_id),
-        "shard": shard_of(plan.tenant_id, plan.project_id, plan.plan_id),
-        "state": plan.state,
-        "objective": plan.objective,
-        "intent": plan.intent,
-        "language": plan.language,
-        "brief_artifact_id": plan.brief_artifact_id,
-        "profile_id": plan.profile_id,
-        "profile_version": plan.profile_version,
-        "revision": plan.revision,
-        "tasks_total": len(plan.tasks),
-        "tasks_by_state": plan.counts(),
-        "failure": plan.failure,
-        "last_seq": place.seq,
-        "at": place.recorded_at.isoformat(),
-    }
-
-
-def _task_row(plan: Plan, task_id: str, place: Recorded) -> dict[str, Any]:
-    run = plan.tasks[task_id]
-    return {
-        **_key(Scope(plan.tenant_id, plan.project_id), plan.plan_id),
-        "task_id": task_id,
-        "status": run.state,
-        "kind": run.task.kind,
-        "skill": run.task.skill,
-        "title": run.task.title,
-        "owner_agent_id": run.task.owner_agent_id,
-        "attempt": run.attempt,
-        "artifact_ids": list(run.outputs.values()),
-        "failure": run.failure,
-        "order_key": order_key(task_id),
-        "at": place.recorded_at.isoformat(),
-    }
-
-
-def _edge_rows(plan: Plan, task_id: str) -> list[dict[str, Any]]:
-    """The edges of the data, and for a task of a sub-plan the one to its leader."""
-    run = plan.tasks[task_id]
-    whole = _key(Scope(plan.tenant_id, plan.project_id), plan.plan_id)
-    pairs = [(upstream, task_id) for upstream in run.task.depends_on()]
-    if run.parent:
-        pairs.append((task_id, run.parent))
-    return [{**whole, "from_task": a, "to_task": b} for a, b in pairs]
 
 
 def _scope(scope: Scope) -> dict[str, str]:

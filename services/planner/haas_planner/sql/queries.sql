@@ -45,10 +45,11 @@ SELECT version, event_type, schema_version, task_id, actor, trace_id, payload
 INSERT INTO plans (tenant_id, project_id, plan_id, shard, state, objective, intent, language, brief_artifact_id, profile_id,
                    profile_version, revision, tasks_total, tasks_by_state, failure, last_seq, created_at, updated_at)
 SELECT p.tenant_id, p.project_id, p.plan_id, p.shard, p.state, p.objective, p.intent, p.language, p.brief_artifact_id,
-       p.profile_id, p.profile_version, p.revision, p.tasks_total, p.tasks_by_state, p.failure, p.last_seq, p.at, p.at
+       p.profile_id, p.profile_version, p.revision, p.tasks_total, p.tasks_by_state, p.failure, p.last_seq, p.created_at,
+       p.updated_at
   FROM json_to_recordset(%(rows)s::json) AS p(tenant_id text, project_id text, plan_id text, shard smallint, state text,
        objective text, intent text, language text, brief_artifact_id text, profile_id text, profile_version bigint, revision int,
-       tasks_total int, tasks_by_state json, failure text, last_seq bigint, at timestamptz)
+       tasks_total int, tasks_by_state json, failure text, last_seq bigint, created_at timestamptz, updated_at timestamptz)
 ON CONFLICT (tenant_id, project_id, plan_id) DO UPDATE
    SET state = excluded.state, revision = excluded.revision, tasks_total = excluded.tasks_total,
        tasks_by_state = excluded.tasks_by_state, failure = excluded.failure, last_seq = excluded.last_seq,
@@ -59,9 +60,10 @@ ON CONFLICT (tenant_id, project_id, plan_id) DO UPDATE
 INSERT INTO tasks_read (tenant_id, project_id, plan_id, task_id, status, kind, skill, title, owner_agent_id, attempt,
                         artifact_ids, failure, order_key, updated_at)
 SELECT t.tenant_id, t.project_id, t.plan_id, t.task_id, t.status, t.kind, t.skill, t.title, t.owner_agent_id, t.attempt,
-       t.artifact_ids, t.failure, t.order_key, t.at
+       t.artifact_ids, t.failure, t.order_key, t.updated_at
   FROM json_to_recordset(%(rows)s::json) AS t(tenant_id text, project_id text, plan_id text, task_id text, status text, kind text,
-       skill text, title text, owner_agent_id text, attempt int, artifact_ids text[], failure text, order_key int[], at timestamptz)
+       skill text, title text, owner_agent_id text, attempt int, artifact_ids text[], failure text, order_key int[],
+       updated_at timestamptz)
 ON CONFLICT (tenant_id, project_id, plan_id, task_id) DO UPDATE
    SET status = excluded.status, attempt = excluded.attempt, artifact_ids = excluded.artifact_ids, failure = excluded.failure,
        updated_at = excluded.updated_at;

@@ -1,0 +1,191 @@
+"""plans, tasks_read and task_edges as a fold of the plans' streams: the shard's owner and a rebuild use the same.
+
+`python -m haas_planner.projection plans` rebuilds them.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from haas_common.db import Scope
+from haas_common.ids import shard_of
+from haas_common.projections import Past, Row, Shadow, step
+from haas_planner.domain import TERMINAL, Plan, apply
+from haas_planner.graph import order_key
+
+PlanKey = tuple[str, str, str]
+#: Folded plans that a rebuild keeps, counted in tasks; one that is asked for again is folded anew.
+_TASKS_KEPT_MAX = 200_000
+
+
+def plan_row(plan: Plan, last_seq: int, created_at: str, at: str) -> Row:
+    """Returns a plan as it stands after an event."""
+    return {
+        "tenant_id": plan.tenant_id,
+        "project_id": plan.project_id,
+        "plan_id": plan.plan_id,
+        "shard": shard_of(plan.tenant_id, plan.project_id, plan.plan_id),
+        "state": plan.state,
+        "objective": plan.objective,
+        "intent": plan.intent,
+        "language": plan.language,
+        "brief_artifact_id": plan.brief_artifact_id,
+        "profile_id": plan.profile_id,
+        "profile_version": plan.profile_version,
+        "revision": plan.revision,
+        "tasks_total": len(plan.tasks),
+        "tasks_by_state": plan.counts(),
+        "failure": plan.failure,
+        "last_seq": last_seq,
+        "created_at": created_at,
+        "updated_at": at,
+    }
+
+
+def task_row(plan: Plan, task_id: str, at: str) -> Row:
+    """Returns a task as it stands after an event."""
+    run = plan.tasks[task_id]
+    return {
+        "tenant_id": plan.tenant_id,
+        "project_id": plan.project_id,
+        "plan_id": plan.plan_id,
+        "task_id": task_id,
+        "status": run.state,
+        "kind": run.task.kind,
+        "skill": run.task.skill,
+        "title": run.task.title,
+        "owner_agent_id": run.task.owner_agent_id,
+        "attempt": run.attempt,
+        "artifact_ids": list(run.outputs.values()),
+        "failure": run.failure,
+        "order_key": order_key(task_id),
+        "updated_at": at,
+    }
+
+
+def edge_rows(plan: Plan, task_id: str) -> list[Row]:
+    """Returns the edges of a task's data, and for one of a sub-plan the edge to its leader."""
+    run = plan.tasks[task_id]
+    whole = {"tenant_id": plan.tenant_id, "project_id": plan.project_id, "plan_id": plan.plan_id}
+    pairs = [(upstream, task_id) for upstream in run.task.depends_on()]
+    if run.parent:
+        pairs.append((task_id, run.parent))
+    return [{**whole, "from_task": a, "to_task": b} for a, b in pairs]
+
+
+@dataclasses.dataclass(slots=True)
+class Changed:
+    """What events change of a plan's rows, read off when all of them are folded."""
+
+    plan: Plan
+    created_at: str = ""
+    last_seq: int = 0
+    at: str = ""
+    fresh: bool = False
+    # Task to when it changed last; and those whose rows and edges are new.
+    tasks: dict[str, str] = dataclasses.field(default_factory=dict)
+    planned: dict[str, None] = dataclasses.field(default_factory=dict)
+
+    def note(self, type_: str, task_id: str, seq: int, at: str) -> None:
+        """Takes an event of the plan."""
+        self.last_seq, self.at = seq, at
+        if type_ == "PlanCreated":
+            self.created_at, self.fresh = at, True
+        if task_id:
+            self.tasks[task_id] = at
+            if type_ == "TaskPlanned":
+                self.planned[task_id] = None
+
+    def plan_row(self) -> Row:
+        """Returns the plan's row."""
+        return plan_row(self.plan, self.last_seq, self.created_at or self.at, self.at)
+
+    def task_rows(self) -> list[Row]:
+        """Returns the rows of the tasks that changed."""
+        return [task_row(self.plan, task_id, at) for task_id, at in self.tasks.items()]
+
+    def edge_rows(self) -> list[Row]:
+        """Returns the edges that are new."""
+        return [edge for task_id in self.planned for edge in edge_rows(self.plan, task_id)]
+
+    def clear(self) -> None:
+        """Forgets what was written."""
+        self.fresh = False
+        self.tasks, self.planned = {}, {}
+
+
+class Plans:
+    """The rebuild's fold (haas_common.projections.Projection)."""
+
+    name = "plans"
+    tables = ("plans", "tasks_read", "task_edges")
+    types = (
+        "PlanCreated", "TaskPlanned", "PlanValidated", "PlanStarted", "TaskReady", "TaskStarted", "TaskExpanded",
+        "TaskCompleted", "TaskRetryScheduled", "TaskFailed", "TaskCancelled", "ErrorDetected", "PlanCompleted",
+        "PlanFailed", "PlanCancelled",
+    )  # fmt: skip
+    #: Their payloads say nothing that a row shows: they are not even read.
+    bare = (
+        "PlanValidated", "PlanStarted", "TaskReady", "TaskExpanded", "TaskCancelled", "ErrorDetected", "PlanCompleted",
+        "PlanCancelled",
+    )  # fmt: skip
+    left_out: Mapping[str, tuple[tuple[str, ...], ...]] = {
+        "PlanCreated": (("slots",), ("goals",), ("inputs",)),
+        "TaskPlanned": (("task", "params"),),
+    }
+    cursor = ""
+
+    def __init__(self) -> None:
+        self._plans: dict[PlanKey, Changed] = {}
+        self._changed: dict[PlanKey, None] = {}
+
+    async def fold(self, events: Sequence[Past], shadow: Shadow) -> None:
+        """See Projection.fold; a plan that is not in memory is folded anew from its stream."""
+        plans, changed = self._plans, self._changed
+        for event in events:
+            key = (event.tenant_id, event.project_id, event.plan_id)
+            known = plans.get(key)
+            if known is None:
+                known = plans[key] = await self._known(event, shadow)
+            _fold(known, event)
+            changed[key] = None
+
+    async def _known(self, event: Past, shadow: Shadow) -> Changed:
+        found = Changed(Plan(event.tenant_id, event.project_id, event.plan_id))
+        if event.version > 1:
+            for earlier in await shadow.stream(Scope(event.tenant_id, event.project_id), event.stream, event.version):
+                _fold(found, earlier)
+            found.clear()
+        return found
+
+    async def flush(self, shadow: Shadow) -> None:
+        """See Projection.flush."""
+        changed = [self._plans[key] for key in self._changed]
+        new_plans = [one.plan_row() for one in changed if one.fresh]
+        await shadow.write("plans", new_plans, [one.plan_row() for one in changed if not one.fresh])
+        rows = [(row["task_id"] in one.planned, row) for one in changed for row in one.task_rows()]
+        await shadow.write("tasks_read", [row for new, row in rows if new], [row for new, row in rows if not new])
+        await shadow.write("task_edges", [edge for one in changed for edge in one.edge_rows()])
+        for one in changed:
+            one.clear()
+        self._changed = {}
+        for key in [key for key, one in self._plans.items() if one.plan.state in TERMINAL]:
+            del self._plans[key]
+        if sum(len(one.plan.tasks) for one in self._plans.values()) > _TASKS_KEPT_MAX:
+            self._plans = {}
+
+
+def _fold(known: Changed, event: Past) -> None:
+    apply(known.plan, event)
+    known.note(event.type, event.task_id, event.seq, event.at)
+
+
+def _key(plan: Plan) -> PlanKey:
+    return (plan.tenant_id, plan.project_id, plan.plan_id)
+
+
+PROJECTIONS: dict[str, Any] = {"plans": Plans}
+
+if __name__ == "__main__":
+    sys.exit(step.main(PROJECTIONS, sys.argv[1:]))
