@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from haas_common.db import Database, Lease, Scope, Tx, load_queries
+from haas_common import errors
+from haas_common.db import Database, Lease, Scope, Tx, doors, load_queries
 from haas_common.db.queries import Query
 from haas_common.doorbell import Bell
 from haas_common.eventstore import NewEvent, append
@@ -268,6 +269,40 @@ async def test_an_open_write_transaction_holds_readers_back_until_it_ends(world)
         assert await world.read(reader) == []
     await world.settled(reader, until=4)
     assert reader.seen == held + written
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody ends a transaction here at its deadline, as in a frozen process: only the server does, 0.1 s later."""
+    monkeypatch.setattr(doors, "_CUT_AFTER_S", 3600)
+    monkeypatch.setattr(doors, "_END_AFTER_S", 0.1)
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_a_transaction_that_sits_idle_is_ended_and_holds_nobody_back(world):
+    reader = by_commit()
+    with pytest.raises(errors.DeadlinePassed):  # noqa: PT012 - the block is the transaction that ends
+        async with world.database.tenant_tx(A, timeout_s=0.2) as idle:
+            await happen(idle, A)
+            async with world.database.tenant_tx(B) as tx:
+                written = await happen(tx, B)
+            assert await world.read(reader) == []
+            await world.settled(reader, until=1)
+            assert reader.seen == written
+            await happen(idle, A)
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_a_transaction_of_many_short_statements_ends_too(world):
+    """Each of them is shorter than statement_timeout."""
+    with pytest.raises(errors.DeadlinePassed):  # noqa: PT012 - the block is the transaction that ends
+        async with world.database.tenant_tx(A, timeout_s=0.2) as tx:
+            await happen(tx, A)
+            while True:
+                await tx.one(WORK, n=1000)
+    assert await world.read(SeqReader([A])) == []
+    async with world.database.tenant_tx(A) as tx:
+        assert await happen(tx, A) == [("t-one", "p-one", 1)]
 
 
 async def _blocked(world: World, count: int) -> None:

@@ -102,10 +102,13 @@ class Tx:
 
     async def _execute(self, query: Query, params: dict[str, Any]) -> psycopg.AsyncCursor[dict[str, Any]]:
         """Sends a query; its span names it and says nothing of what it says."""
+        # Without parameters psycopg would send the text as it is, and the server run every statement between semicolons:
+        # PREPARE and DECLARE … WITH HOLD of an injected one would stay on the connection for the next to borrow it.
+        prepare = None if params else True
         if not tracing.active():
-            return await self._connection.execute(query.sql.encode(), params)
+            return await self._connection.execute(query.sql.encode(), params, prepare=prepare)
         with tracing.span(f"sql {query.name}"):
-            return await self._connection.execute(query.sql.encode(), params)
+            return await self._connection.execute(query.sql.encode(), params, prepare=prepare)
 
 
 class Database:
@@ -256,7 +259,11 @@ def connection_parameters(url: str, application: str) -> dict[str, Any]:
         parameters["host"] = sockets.short_path(pathlib.Path(host))
     parameters["application_name"] = application
     parameters["connect_timeout"] = 3
-    parameters["options"] = "-c search_path=haas,public -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
+    # transaction_timeout=0: each transaction sets its own, and a timer that runs since BEGIN is not set again.
+    parameters["options"] = (
+        "-c search_path=haas,public -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
+        " -c transaction_timeout=0"
+    )
     return parameters
 
 
