@@ -5,25 +5,17 @@
     ├── InvalidArgument
     │   └── FieldInvalid, TenantRequired, ProjectRequired, GraphCycle, GraphDangling, GraphInvalid, TableRowsBroken,
     │       LanguageUnsupported, ToolArgumentsInvalid, ProfileInvalid, ArtifactInvalid
-    ├── Unauthenticated
-    │   └── TokenMissing, TokenInvalid, TokenExpired
-    ├── PermissionDenied
-    │   └── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ToolNotAllowed, EgressDenied
-    ├── NotFound
-    │   └── ResourceNotFound, ToolUnknown
-    ├── AlreadyExists
-    │   └── ResourceExists, RequestIdReused
-    ├── Aborted
-    │   └── StreamVersionConflict, LeaseLost
+    ├── Unauthenticated ── TokenMissing, TokenInvalid, TokenExpired
+    ├── PermissionDenied ── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ToolNotAllowed, EgressDenied
+    ├── NotFound ── ResourceNotFound, ToolUnknown
+    ├── AlreadyExists ── ResourceExists, RequestIdReused
+    ├── Aborted ── StreamVersionConflict, LeaseLost
     ├── FailedPrecondition
     │   └── PlanStateConflict, PlanUnreachable, InputMissing, ToolFailed, SandboxUnavailable, ProfileMissing,
     │       SessionEnded, ArtifactStatusConflict, DataErased
-    ├── DeadlineExceeded
-    │   └── ToolTimeout, DeadlinePassed
-    ├── ResourceExhausted
-    │   └── RateLimited, Overloaded, PayloadTooLarge
-    ├── Unavailable
-    │   └── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, ModelFailed, Gateway
+    ├── DeadlineExceeded ── ToolTimeout, DeadlinePassed
+    ├── ResourceExhausted ── RateLimited, Overloaded, PayloadTooLarge
+    ├── Unavailable ── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, ModelFailed, Gateway
     ├── CursorOutOfRange
     ├── HashMismatch
     ├── CallCancelled

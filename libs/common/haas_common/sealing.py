@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from haas_common import errors
 from haas_common.config import ConfigInvalid
-from haas_common.db import Scope, Tx, load_queries
+from haas_common.db import Database, Lease, Scope, Tx, load_queries
 from haas_common.events import personal_paths
 from haas_common.ids import new_id
 
@@ -37,6 +37,8 @@ ERASED = "[erased]"
 #: What was read with a key is read for this long after it was destroyed, by other processes at most.
 CACHE_S = 30.0
 _CACHE_MAX = 10_000
+_REWRAP_MAX = 1000
+_RELAY = "relay/data-keys"
 _NONCE_BYTES = 12
 _KEK_ID_BYTES = 4
 _KINDS: Mapping[type, str] = {str: "string", dict: "object", list: "array"}
@@ -212,7 +214,10 @@ class Vault:
         if not wanted:
             return
         rows = _rows({**_in(scope), "key_id": key_id} for scope, key_id in wanted)
-        for row in await tx.all(SQL.hold_named_keys if fresh else SQL.data_keys_by_id, rows=rows):
+        query = SQL.data_keys_by_id
+        if fresh:
+            query = SQL.hold_named_keys
+        for row in await tx.all(query, rows=rows):
             try:
                 named[_scope_of(row), row["key_id"]] = self._kept(row)
             except errors.HashMismatch:
@@ -260,6 +265,34 @@ async def rewrap(tx: Tx, ring: KeyRing, scope: Scope, limit: int) -> int:
     if fresh:
         await tx.run(SQL.rewrap_data_keys, rows=_rows(fresh))
     return len(fresh)
+
+
+async def rewrap_all(database: Database, ring: KeyRing) -> int:
+    """Wraps every key of every project anew that the first line of data.key did not wrap; returns how many."""
+    async with database.batch_tx(Lease(_RELAY, 0), []) as tx:
+        scopes = [_scope_of(row) for row in await tx.all(SQL.projects_with_keys)]
+    done = 0
+    for scope in scopes:
+        more = True
+        while more:
+            async with database.tenant_tx(scope) as tx:
+                wrapped = await rewrap(tx, ring, scope, _REWRAP_MAX)
+            done, more = done + wrapped, wrapped == _REWRAP_MAX
+    return done
+
+
+async def rewrap_everything(secrets_dir: pathlib.Path) -> str:
+    """Wraps every key anew with a service's own secrets; returns the id of the key that wraps from now on."""
+    ring = KeyRing(secrets_dir / "data.key")
+    url, context_key = (
+        (secrets_dir / name).read_text(encoding="ascii").strip() for name in ("database.url", "context.key")
+    )
+    database = await Database.open(url, bytes.fromhex(context_key), "haas-keys")
+    try:
+        await rewrap_all(database, ring)
+    finally:
+        await database.close()
+    return f"dk-{ring.first.hex()}"
 
 
 async def erased_refs(tx: Tx, scope: Scope, refs: Sequence[str]) -> set[str]:

@@ -12,7 +12,14 @@ import grpc
 from haas.gateway.v1 import identity_pb2, identity_pb2_grpc, tenancy_pb2, tenancy_pb2_grpc
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 from haas.notifier.v1 import notifier_pb2, notifier_pb2_grpc
-from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
+from haas.orchestrator.v1 import (
+    artifacts_pb2,
+    artifacts_pb2_grpc,
+    orchestrator_pb2,
+    orchestrator_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
+)
 from haas.planner.v1 import graph_pb2
 from haas_client import messages, settings
 from haas_client.errors import HaasError, from_rpc
@@ -56,6 +63,7 @@ class HaasClient:
         )
         self._orchestrator = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
         self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
+        self._privacy = privacy_pb2_grpc.PrivacyStub(self._channel)
         self._notifier = notifier_pb2_grpc.NotifierStub(self._channel)
         self._tools = mcp_pb2_grpc.ToolsStub(self._channel)
         self._identity = identity_pb2_grpc.IdentityStub(self._channel)
@@ -195,6 +203,27 @@ class HaasClient:
     def verify_artifact(self, artifact_id: str) -> artifacts_pb2.VerifyArtifactResponse:
         """Recomputes every version's hash and signature; `.valid` says whether all hold."""
         return self._call(self._artifacts.VerifyArtifact, artifacts_pb2.VerifyArtifactRequest(artifact_id=artifact_id))
+
+    def erase_data(
+        self, subject: str = "", *, everything: bool = False, reason: str = "", request_id: str | None = None
+    ) -> privacy_pb2.EraseDataResponse:
+        """Erases a person's data in the project, or everybody's, for good; needs the role admin.
+
+        Args:
+            subject: the person, as tokens name them.
+            everything: everybody's instead.
+            reason: why; kept for good, and should name no person.
+            request_id: the same id again erases nothing twice; made up unless given.
+        """
+        request = privacy_pb2.EraseDataRequest(
+            subject=subject, everything=everything, reason=reason, request_id=request_id or messages.new_request_id()
+        )
+        return self._call(self._privacy.EraseData, request, LONG_S)
+
+    def list_subjects(self, page_size: int = 0) -> Iterator[privacy_pb2.DataSubject]:
+        """Yields the people whose data the project holds or held, with the ids of their keys."""
+        request = privacy_pb2.ListSubjectsRequest(page_size=page_size)
+        return self._pages(self._privacy.ListSubjects, request, "subjects")
 
     # ── History and inbox ────────────────────────────────────────────────────────────────────────────────────────────
 
