@@ -17,6 +17,7 @@ RAW_SQL = {
     "libs/common/haas_common/projections/log.py",
     "libs/common/haas_common/projections/rebuild.py",
     "libs/common/haas_common/projections/shadow.py",
+    "libs/cli/haas_cli/fleet/importing.py",
     "libs/cli/haas_cli/fleet/prepare.py",
 }
 DRIVER = RAW_SQL | {"libs/common/haas_common/db/translate.py"}

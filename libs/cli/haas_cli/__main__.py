@@ -30,6 +30,8 @@ COMMANDS = {
     "plan": "Create, run, watch, list and cancel plans.",
     "artifacts": "List, read and verify artifacts.",
     "events": "Read the history.",
+    "audit": "Verify, export and import a tenant's history.",
+    "privacy": "List and erase what a project's history holds of people.",
     "notifications": "Read the inbox.",
     "tools": "List and call tools.",
 }

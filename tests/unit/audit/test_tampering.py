@@ -187,10 +187,13 @@ def test_an_end_that_a_checkpoint_vouches_for_is_missed() -> None:
     assert "checkpoint 2 vouches for more, up to 14" in first.what
 
 
-def test_a_project_that_a_checkpoint_vouches_for_and_is_not_there_is_told() -> None:
+def test_a_project_that_a_checkpoint_vouches_for_and_is_not_there_is_a_finding_unless_it_was_left_out() -> None:
     history = small()
     del history.rows["p-two"]
-    assert verified(history).not_checked == ["p-two"]
+    first = verified(history).findings.first[0]
+    assert (first.project_id, "not here" in first.what) == ("p-two", True)
+    partial = verify(Memory(history), KEYS["checkpoint"], KEYS["artifact"], partial=True)
+    assert (partial.valid, partial.not_checked) == (True, ["p-two"])
 
 
 def test_an_end_after_the_newest_checkpoint_is_missed_only_by_who_kept_a_checkpoint() -> None:

@@ -26,12 +26,12 @@ def secrets(home: Home) -> None:
     hosts = [host for host in os.environ.get("HAAS_EDGE_HOSTS", "").split(",") if host]
     write_fleet_secrets(home.secrets, SERVICES, hosts)
     written = {
-        "database.url": _as_role(_admin_url(home), _APP_ROLE, _password(home, _APP_ROLE)),
+        "database.url": _as_role(admin_url(home), _APP_ROLE, _password(home, _APP_ROLE)),
         "valkey.url": embedded_valkey(home).url(),
     }
     files = {home.secrets / service / name: text for service in SERVICES for name, text in written.items()}
     for role, path in _NARROW_ROLES.items():
-        files[home.secrets / path] = _as_role(_admin_url(home), role, _password(home, role))
+        files[home.secrets / path] = _as_role(admin_url(home), role, _password(home, role))
     for path, text in files.items():
         if not path.is_file() or path.read_text() != text:
             write_secret(path, text.encode())
@@ -57,7 +57,7 @@ def migrate(home: Home) -> None:
                 if found is None:
                     connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
         others = {role: _password(home, role) for role in _NARROW_ROLES}
-        migrations.migrate(_admin_url(home), _password(home, _APP_ROLE), key, others)
+        migrations.migrate(admin_url(home), _password(home, _APP_ROLE), key, others)
     except migrations.MigrationError as error:
         raise FleetError(str(error)) from error
     except psycopg.OperationalError as error:
@@ -90,7 +90,8 @@ def _external() -> str:
     return os.environ.get("HAAS_DATABASE_URL", "").strip()
 
 
-def _admin_url(home: Home) -> str:
+def admin_url(home: Home) -> str:
+    """Returns the administrator's URL of the fleet's database."""
     return _external() or embedded_postgres(home).dsn(_DATABASE)
 
 
