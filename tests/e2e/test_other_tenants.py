@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from haas.gateway.v1 import description_pb2, identity_pb2, tenancy_pb2  # noqa: F401 - their descriptors are looked up
 from haas.mcp.v1 import mcp_pb2  # noqa: F401
 from haas.notifier.v1 import notifier_pb2  # noqa: F401
-from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2  # noqa: F401
+from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2, privacy_pb2  # noqa: F401
 from haas_common.errors import from_rpc
 from haas_gateway.edge.contract import Method, descriptor_path, methods
 from tests.support.apps import CALL_S, App, Done, Edge
@@ -42,6 +42,8 @@ WHOLE: dict[str, dict[str, Any]] = {
     "ListArtifacts": {},
     "VerifyArtifact": {"artifact_id": "MINE"},
     "UploadInput": {"name": "a.csv"},
+    "EraseData": {"subject": "nobody@here"},
+    "ListSubjects": {},
     "DetectIntent": {"text": "Describe nuestro público objetivo"},
     "CreatePlan": {"objective": "Describe nuestro público objetivo"},
     "RunPlan": {"plan_id": "MINE"},

@@ -6,7 +6,8 @@
     │   └── FieldInvalid, TenantRequired, ProjectRequired, GraphCycle, GraphDangling, GraphInvalid, TableRowsBroken,
     │       LanguageUnsupported, ToolArgumentsInvalid, ProfileInvalid, ArtifactInvalid
     ├── Unauthenticated ── TokenMissing, TokenInvalid, TokenExpired
-    ├── PermissionDenied ── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ToolNotAllowed, EgressDenied
+    ├── PermissionDenied
+    │   └── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ToolNotAllowed, EgressDenied
     ├── NotFound ── ResourceNotFound, ToolUnknown
     ├── AlreadyExists ── ResourceExists, RequestIdReused
     ├── Aborted ── StreamVersionConflict, LeaseLost
