@@ -226,6 +226,41 @@ class AsyncHaasClient:
         request = privacy_pb2.ListSubjectsRequest(page_size=page_size)
         return self._pages(self._privacy.ListSubjects, request, "subjects")
 
+    def list_artifact_versions(self, artifact_id: str, page_size: int = 0) -> AsyncIterator[artifacts_pb2.Artifact]:
+        """Yields an artifact's versions, oldest first, each with the status that it has now."""
+        request = artifacts_pb2.ListArtifactVersionsRequest(artifact_id=artifact_id, page_size=page_size)
+        return self._pages(self._artifacts.ListArtifactVersions, request, "versions")
+
+    async def diff_artifact(
+        self, artifact_id: str, version_from: int = 0, version_to: int = 0
+    ) -> artifacts_pb2.DiffArtifactResponse:
+        """Compares two versions; without them, the newest with the one before it."""
+        request = artifacts_pb2.DiffArtifactRequest(
+            artifact_id=artifact_id, version_from=version_from, version_to=version_to
+        )
+        return await self._call(self._artifacts.DiffArtifact, request)
+
+    async def append_worklog(
+        self, artifact_id: str, text: str, *, request_id: str | None = None
+    ) -> artifacts_pb2.Artifact:
+        """Appends a dated line to the worklog, as a new version; the same request_id again appends nothing."""
+        request = artifacts_pb2.AppendWorklogRequest(
+            artifact_id=artifact_id, text=text, request_id=request_id or messages.new_request_id()
+        )
+        return (await self._call(self._artifacts.AppendWorklog, request)).artifact
+
+    async def set_artifact_status(
+        self, artifact_id: str, status: str, reason: str = "", *, request_id: str | None = None
+    ) -> artifacts_pb2.Artifact:
+        """Moves the newest version to "in_progress", "final", "superseded" or "invalid"."""
+        request = artifacts_pb2.SetArtifactStatusRequest(
+            artifact_id=artifact_id,
+            status=messages.artifact_status(status),
+            reason=reason,
+            request_id=request_id or messages.new_request_id(),
+        )
+        return (await self._call(self._artifacts.SetArtifactStatus, request)).artifact
+
     # ── History and inbox ────────────────────────────────────────────────────────────────────────────────────────────
 
     async def list_events(self, plan_id: str = "", from_seq: int = 0) -> AsyncIterator[notifier_pb2.Event]:

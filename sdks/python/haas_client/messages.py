@@ -55,6 +55,11 @@ def task_dependencies(
     )
 
 
+def artifact_status(name: str) -> artifacts_pb2.ArtifactStatus:
+    """Returns a status by its name, e.g. "final". Raises ValueError for what is none."""
+    return artifacts_pb2.ArtifactStatus.Value(f"ARTIFACT_STATUS_{name.upper()}")
+
+
 def invoke_tool(
     tool: str, arguments: Mapping[str, Any] | None, profile_id: str, request_id: str | None
 ) -> mcp_pb2.InvokeToolRequest:

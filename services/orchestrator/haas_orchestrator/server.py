@@ -22,12 +22,13 @@ from haas_common.fleet_keys import FleetKeys
 from haas_common.leases import LeaseKeeper
 from haas_common.models import model_for
 from haas_common.server import serve
+from haas_orchestrator.artifacts.servicer import ArtifactsServicer
 from haas_orchestrator.audit.servicer import AuditServicer
 from haas_orchestrator.audit.signer import Signer
 from haas_orchestrator.audit.worker import LEASE, CheckpointWorker, Policy
 from haas_orchestrator.operations import Operations
 from haas_orchestrator.privacy import Privacy
-from haas_orchestrator.servicer import ArtifactsServicer, OrchestratorServicer, PrivacyServicer
+from haas_orchestrator.servicer import OrchestratorServicer, PrivacyServicer
 
 
 async def main(config: Config) -> None:

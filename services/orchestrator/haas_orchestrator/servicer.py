@@ -1,11 +1,8 @@
 """The public face: messages to domain values and back."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from haas.orchestrator.v1 import (
-    artifacts_pb2,
-    artifacts_pb2_grpc,
     orchestrator_pb2,
     orchestrator_pb2_grpc,
     privacy_pb2,
@@ -13,15 +10,12 @@ from haas.orchestrator.v1 import (
 )
 from haas.planner.v1 import planner_pb2
 from haas_common import errors
-from haas_common.artifacts import ArtifactStore
 from haas_common.calls import current_call
 from haas_common.db import Database
-from haas_common.doorbell import Doorbell
 from haas_common.ids import new_id
-from haas_common.sealing import erased_refs
 from haas_common.structs import StructInvalid, read_struct
-from haas_orchestrator import domain, inputs, messages, store
-from haas_orchestrator.operations import Operations, Wanted, malformed, subject_of
+from haas_orchestrator import domain, messages, store
+from haas_orchestrator.operations import Operations, Wanted, malformed
 from haas_orchestrator.privacy import Privacy, order_of
 
 PAGE = 50
@@ -148,74 +142,6 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServicer):
         return orchestrator_pb2.GetTaskDependenciesResponse(
             tasks=map(messages.dependency, rows[:size]), total=rows[0]["total"] if rows else 0, next_page_token=token
         )
-
-
-class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
-    """haas.orchestrator.v1.Artifacts; each method is described in artifacts.proto."""
-
-    def __init__(self, database: Database, doorbell: Doorbell, artifacts: ArtifactStore) -> None:
-        self._database = database
-        self._doorbell = doorbell
-        self._artifacts = artifacts
-
-    async def GetArtifact(self, request: Any, context: Any) -> artifacts_pb2.GetArtifactResponse:
-        """Reads an artifact."""
-        scope = current_call().scope
-        async with self._database.tenant_tx(scope) as tx:
-            record = await self._artifacts.at_version(tx, scope, request.artifact_id, request.version)
-            if await erased_refs(tx, scope, [record.ref]):
-                sentence = f"{request.artifact_id} was erased."
-                raise errors.DataErased(sentence, resource="artifact", id=request.artifact_id)
-        content = (await self._artifacts.read(scope, record)).decode()
-        return artifacts_pb2.GetArtifactResponse(artifact=messages.artifact(record), content=content)
-
-    async def ListArtifacts(self, request: Any, context: Any) -> artifacts_pb2.ListArtifactsResponse:
-        """Lists artifacts by id."""
-        scope, size = current_call().scope, request.page_size or PAGE
-        try:
-            after = domain.read_artifact_cursor(request.page_token)
-        except domain.Malformed as error:
-            raise malformed(error) from None
-        async with self._database.tenant_tx(scope) as tx:
-            found = await store.list_artifacts(tx, scope, request.plan_id, after, size + 1)
-        token = found[size - 1].artifact_id if len(found) > size else ""
-        page = map(messages.artifact, found[:size])
-        return artifacts_pb2.ListArtifactsResponse(artifacts=page, next_page_token=token)
-
-    async def VerifyArtifact(self, request: Any, context: Any) -> artifacts_pb2.VerifyArtifactResponse:
-        """Recomputes an artifact's chain."""
-        scope = current_call().scope
-        async with self._database.tenant_tx(scope) as tx:
-            found = await self._artifacts.verify(tx, scope, request.artifact_id)
-        return artifacts_pb2.VerifyArtifactResponse(
-            valid=not found.problem,
-            versions_checked=found.versions,
-            first_bad_version=found.first_bad_version,
-            problem=found.problem,
-            hash_curr=found.hash_curr,
-        )
-
-    async def UploadInput(self, request_iterator: Any, context: Any) -> artifacts_pb2.UploadInputResponse:
-        """Keeps a file by its hash."""
-        call, pieces = current_call(), aiter(request_iterator)
-        first = await anext(pieces)
-        data = await inputs.gather(_bytes(first, pieces))
-        kept = await inputs.keep(
-            self._database, self._doorbell, self._artifacts.blobs, call.scope, subject_of(call), first.name, data,
-            lenient=first.lenient,
-        )  # fmt: skip
-        response = artifacts_pb2.UploadInputResponse(ref=kept.ref, size_bytes=kept.size_bytes)
-        if kept.facts is not None:
-            response.rows, response.broken_rows = kept.facts.rows, kept.facts.broken_rows
-            response.columns.extend(kept.facts.columns)
-            response.broken_row_numbers.extend(kept.facts.broken_row_numbers)
-        return response
-
-
-async def _bytes(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    yield first.file.data
-    async for message in rest:
-        yield message.file.data
 
 
 class PrivacyServicer(privacy_pb2_grpc.PrivacyServicer):

@@ -1,16 +1,20 @@
-"""`haas artifacts`: list, get, verify."""
+"""`haas artifacts`: list, get, verify; versions, what differs between them, worklog and status; check a file."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from haas_cli import api
 from haas_cli.errors import Exit, UsageError
 
+if TYPE_CHECKING:
+    from haas.orchestrator.v1 import artifacts_pb2
+
 
 @click.group()
 def command() -> None:
-    """List, read and verify artifacts."""
+    """List, read, verify and move on artifacts."""
 
 
 @command.command("list")
@@ -68,6 +72,105 @@ def verify(scope: tuple[str, str], artifact_ids: tuple[str, ...], plan_id: str, 
         api.print_json({"valid": all(v.valid for v in verdicts.values()), "artifacts": shown})
     else:
         for name, verdict in verdicts.items():
-            said = "ok" if verdict.valid else f"BAD   version {verdict.first_bad_version}: {verdict.problem}"
+            said = "ok" if verdict.valid else f"BAD   version {verdict.first_bad_version}: {_problem(verdict)}"
             click.echo(f"{name}  {verdict.versions_checked} versions  {verdict.hash_curr}  {said}")
     return int(Exit.OK if all(v.valid for v in verdicts.values()) else Exit.UNVERIFIED)
+
+
+def _problem(verdict: "artifacts_pb2.VerifyArtifactResponse") -> str:
+    if not verdict.HasField("first_bad_byte"):
+        return verdict.problem
+    return f"{verdict.problem}, within bytes {verdict.first_bad_byte} to {verdict.last_bad_byte}"
+
+
+@command.command()
+@click.argument("artifact_id")
+@api.scoped
+@api.json_option
+def versions(scope: tuple[str, str], artifact_id: str, as_json: bool) -> int:
+    """List an artifact's versions, oldest first, each with the status that it has now."""
+    with api.client(scope) as client:
+        found = list(client.list_artifact_versions(artifact_id, 500))
+    columns = ("version", "status", "signer", "create_time", "size_bytes", "hash_curr")
+    api.print_rows(found, columns, as_json, "versions")
+    return int(Exit.OK)
+
+
+@command.command()
+@click.argument("artifact_id")
+@click.option("--from", "version_from", default=0, type=click.IntRange(0), help="The one before unless given.")
+@click.option("--to", "version_to", default=0, type=click.IntRange(0), help="The newest unless given.")
+@api.scoped
+@api.json_option
+def diff(scope: tuple[str, str], artifact_id: str, version_from: int, version_to: int, as_json: bool) -> int:
+    """Show what differs between two versions: keys of the front matter, then the text."""
+    with api.client(scope) as client:
+        found = client.diff_artifact(artifact_id, version_from, version_to)
+    if as_json:
+        api.print_json(api.as_dict(found))
+        return int(Exit.OK)
+    for change in found.front_matter:
+        before = change.before if change.HasField("before") else "(absent)"
+        after = change.after if change.HasField("after") else "(absent)"
+        click.echo(f"{change.key}: {before} -> {after}")
+    click.echo(found.body_diff, nl=False)
+    return int(Exit.OK)
+
+
+@command.command()
+@click.argument("artifact_id")
+@click.argument("text")
+@api.scoped
+@api.json_option
+def log(scope: tuple[str, str], artifact_id: str, text: str, as_json: bool) -> int:
+    """Append a dated line to an artifact's worklog, as a new version."""
+    with api.client(scope) as client:
+        _show(client.append_worklog(artifact_id, text), as_json)
+    return int(Exit.OK)
+
+
+@command.command()
+@click.argument("artifact_id")
+@click.argument("status", type=click.Choice(["in_progress", "final", "superseded", "invalid"]))
+@click.option("--reason", default="", help="Why, for the history.")
+@api.scoped
+@api.json_option
+def status(scope: tuple[str, str], artifact_id: str, status: str, reason: str, as_json: bool) -> int:
+    """Move the status of an artifact's newest version."""
+    with api.client(scope) as client:
+        _show(client.set_artifact_status(artifact_id, status, reason), as_json)
+    return int(Exit.OK)
+
+
+def _show(artifact: "artifacts_pb2.Artifact", as_json: bool) -> None:
+    if as_json:
+        api.print_json(api.as_dict(artifact))
+    else:
+        click.echo(f"{artifact.artifact_id}  version {artifact.version}  {artifact.status}  {artifact.hash_curr}")
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@api.json_option
+def check(file: Path, as_json: bool) -> int:
+    """Check a brief or a team report against its template (plan §17). Exit status 1 when it does not hold."""
+    from haas_common import artifact_checks, artifact_file
+    from haas_common.errors import ArtifactInvalid
+
+    text = api.read_text(file)
+    problem = ""
+    try:
+        document = artifact_file.parse(text.encode())
+        template = artifact_checks.template_of(str(document.front.get("artifact_type", "")), file.name)
+        if template is None:
+            raise UsageError(f"{file} is neither a brief nor a team report: nothing says what it must hold.")
+        artifact_checks.check(template, document.front, document.body)
+    except ArtifactInvalid as error:
+        problem = error.message
+    except ValueError as error:
+        problem = str(error)
+    if as_json:
+        api.print_json({"valid": not problem, "problem": problem})
+    else:
+        click.echo(f"{file}  {problem or 'ok'}")
+    return int(Exit.FAILED if problem else Exit.OK)

@@ -6,12 +6,28 @@ from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from haas.common.v1 import access_pb2 as _access_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ArtifactStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ARTIFACT_STATUS_UNSPECIFIED: _ClassVar[ArtifactStatus]
+    ARTIFACT_STATUS_DRAFT: _ClassVar[ArtifactStatus]
+    ARTIFACT_STATUS_IN_PROGRESS: _ClassVar[ArtifactStatus]
+    ARTIFACT_STATUS_FINAL: _ClassVar[ArtifactStatus]
+    ARTIFACT_STATUS_SUPERSEDED: _ClassVar[ArtifactStatus]
+    ARTIFACT_STATUS_INVALID: _ClassVar[ArtifactStatus]
+ARTIFACT_STATUS_UNSPECIFIED: ArtifactStatus
+ARTIFACT_STATUS_DRAFT: ArtifactStatus
+ARTIFACT_STATUS_IN_PROGRESS: ArtifactStatus
+ARTIFACT_STATUS_FINAL: ArtifactStatus
+ARTIFACT_STATUS_SUPERSEDED: ArtifactStatus
+ARTIFACT_STATUS_INVALID: ArtifactStatus
 
 class GetArtifactRequest(_message.Message):
     __slots__ = ("tenant_id", "project_id", "artifact_id", "version")
@@ -96,18 +112,122 @@ class VerifyArtifactRequest(_message.Message):
     def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., artifact_id: _Optional[str] = ...) -> None: ...
 
 class VerifyArtifactResponse(_message.Message):
-    __slots__ = ("valid", "versions_checked", "first_bad_version", "problem", "hash_curr")
+    __slots__ = ("valid", "versions_checked", "first_bad_version", "problem", "hash_curr", "first_bad_byte", "last_bad_byte")
     VALID_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_CHECKED_FIELD_NUMBER: _ClassVar[int]
     FIRST_BAD_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     HASH_CURR_FIELD_NUMBER: _ClassVar[int]
+    FIRST_BAD_BYTE_FIELD_NUMBER: _ClassVar[int]
+    LAST_BAD_BYTE_FIELD_NUMBER: _ClassVar[int]
     valid: bool
     versions_checked: int
     first_bad_version: int
     problem: str
     hash_curr: str
-    def __init__(self, valid: _Optional[bool] = ..., versions_checked: _Optional[int] = ..., first_bad_version: _Optional[int] = ..., problem: _Optional[str] = ..., hash_curr: _Optional[str] = ...) -> None: ...
+    first_bad_byte: int
+    last_bad_byte: int
+    def __init__(self, valid: _Optional[bool] = ..., versions_checked: _Optional[int] = ..., first_bad_version: _Optional[int] = ..., problem: _Optional[str] = ..., hash_curr: _Optional[str] = ..., first_bad_byte: _Optional[int] = ..., last_bad_byte: _Optional[int] = ...) -> None: ...
+
+class ListArtifactVersionsRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "artifact_id", "page_size", "page_token")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    artifact_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., artifact_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListArtifactVersionsResponse(_message.Message):
+    __slots__ = ("versions", "next_page_token")
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[Artifact]
+    next_page_token: str
+    def __init__(self, versions: _Optional[_Iterable[_Union[Artifact, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class DiffArtifactRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "artifact_id", "version_from", "version_to")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FROM_FIELD_NUMBER: _ClassVar[int]
+    VERSION_TO_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    artifact_id: str
+    version_from: int
+    version_to: int
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., artifact_id: _Optional[str] = ..., version_from: _Optional[int] = ..., version_to: _Optional[int] = ...) -> None: ...
+
+class FrontMatterChange(_message.Message):
+    __slots__ = ("key", "before", "after")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    before: str
+    after: str
+    def __init__(self, key: _Optional[str] = ..., before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class DiffArtifactResponse(_message.Message):
+    __slots__ = ("version_from", "version_to", "body_diff", "front_matter")
+    VERSION_FROM_FIELD_NUMBER: _ClassVar[int]
+    VERSION_TO_FIELD_NUMBER: _ClassVar[int]
+    BODY_DIFF_FIELD_NUMBER: _ClassVar[int]
+    FRONT_MATTER_FIELD_NUMBER: _ClassVar[int]
+    version_from: int
+    version_to: int
+    body_diff: str
+    front_matter: _containers.RepeatedCompositeFieldContainer[FrontMatterChange]
+    def __init__(self, version_from: _Optional[int] = ..., version_to: _Optional[int] = ..., body_diff: _Optional[str] = ..., front_matter: _Optional[_Iterable[_Union[FrontMatterChange, _Mapping]]] = ...) -> None: ...
+
+class AppendWorklogRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "artifact_id", "text", "request_id")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    artifact_id: str
+    text: str
+    request_id: str
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., artifact_id: _Optional[str] = ..., text: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class AppendWorklogResponse(_message.Message):
+    __slots__ = ("artifact",)
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    artifact: Artifact
+    def __init__(self, artifact: _Optional[_Union[Artifact, _Mapping]] = ...) -> None: ...
+
+class SetArtifactStatusRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "artifact_id", "status", "reason", "request_id")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    artifact_id: str
+    status: ArtifactStatus
+    reason: str
+    request_id: str
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., artifact_id: _Optional[str] = ..., status: _Optional[_Union[ArtifactStatus, str]] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SetArtifactStatusResponse(_message.Message):
+    __slots__ = ("artifact",)
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    artifact: Artifact
+    def __init__(self, artifact: _Optional[_Union[Artifact, _Mapping]] = ...) -> None: ...
 
 class UploadInputRequest(_message.Message):
     __slots__ = ("tenant_id", "project_id", "name", "lenient", "file")

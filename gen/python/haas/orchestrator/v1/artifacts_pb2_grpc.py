@@ -50,6 +50,26 @@ class ArtifactsStub:
                 request_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.VerifyArtifactRequest.SerializeToString,
                 response_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.VerifyArtifactResponse.FromString,
                 _registered_method=True)
+        self.ListArtifactVersions = channel.unary_unary(
+                '/haas.orchestrator.v1.Artifacts/ListArtifactVersions',
+                request_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.ListArtifactVersionsRequest.SerializeToString,
+                response_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.ListArtifactVersionsResponse.FromString,
+                _registered_method=True)
+        self.DiffArtifact = channel.unary_unary(
+                '/haas.orchestrator.v1.Artifacts/DiffArtifact',
+                request_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.DiffArtifactRequest.SerializeToString,
+                response_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.DiffArtifactResponse.FromString,
+                _registered_method=True)
+        self.AppendWorklog = channel.unary_unary(
+                '/haas.orchestrator.v1.Artifacts/AppendWorklog',
+                request_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.AppendWorklogRequest.SerializeToString,
+                response_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.AppendWorklogResponse.FromString,
+                _registered_method=True)
+        self.SetArtifactStatus = channel.unary_unary(
+                '/haas.orchestrator.v1.Artifacts/SetArtifactStatus',
+                request_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.SetArtifactStatusRequest.SerializeToString,
+                response_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.SetArtifactStatusResponse.FromString,
+                _registered_method=True)
         self.UploadInput = channel.stream_unary(
                 '/haas.orchestrator.v1.Artifacts/UploadInput',
                 request_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.UploadInputRequest.SerializeToString,
@@ -62,7 +82,7 @@ class ArtifactsServicer:
     """
 
     def GetArtifact(self, request, context):
-        """Reads an artifact: its front matter, its bytes, its place in the chain. Fails with RESOURCE_NOT_FOUND, HASH_MISMATCH.
+        """Reads an artifact: its front matter, its bytes, its place in the chain. Fails with RESOURCE_NOT_FOUND, HASH_MISMATCH, DATA_ERASED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +97,38 @@ class ArtifactsServicer:
 
     def VerifyArtifact(self, request, context):
         """Recomputes every version's hash and signature from the stored bytes. Fails with RESOURCE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListArtifactVersions(self, request, context):
+        """Lists an artifact's versions, oldest first, each with the status that it has now. Fails with RESOURCE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffArtifact(self, request, context):
+        """Says what differs between two versions: the text, and keys of the front matter.
+        Fails with RESOURCE_NOT_FOUND, HASH_MISMATCH, DATA_ERASED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AppendWorklog(self, request, context):
+        """Appends a dated line to the section "## Worklog", as a new version signed by the caller.
+        Fails with RESOURCE_NOT_FOUND, ARTIFACT_STATUS_CONFLICT, STREAM_VERSION_CONFLICT, REQUEST_ID_REUSED,
+        PAYLOAD_TOO_LARGE, HASH_MISMATCH, DATA_ERASED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetArtifactStatus(self, request, context):
+        """Moves the status of the newest version: draft to in_progress to final to superseded, and to invalid.
+        Fails with RESOURCE_NOT_FOUND, ARTIFACT_STATUS_CONFLICT, STREAM_VERSION_CONFLICT, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +159,26 @@ def add_ArtifactsServicer_to_server(servicer, server):
                     servicer.VerifyArtifact,
                     request_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.VerifyArtifactRequest.FromString,
                     response_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.VerifyArtifactResponse.SerializeToString,
+            ),
+            'ListArtifactVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListArtifactVersions,
+                    request_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.ListArtifactVersionsRequest.FromString,
+                    response_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.ListArtifactVersionsResponse.SerializeToString,
+            ),
+            'DiffArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffArtifact,
+                    request_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.DiffArtifactRequest.FromString,
+                    response_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.DiffArtifactResponse.SerializeToString,
+            ),
+            'AppendWorklog': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendWorklog,
+                    request_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.AppendWorklogRequest.FromString,
+                    response_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.AppendWorklogResponse.SerializeToString,
+            ),
+            'SetArtifactStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetArtifactStatus,
+                    request_deserializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.SetArtifactStatusRequest.FromString,
+                    response_serializer=haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.SetArtifactStatusResponse.SerializeToString,
             ),
             'UploadInput': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadInput,
@@ -196,6 +268,114 @@ class Artifacts:
             '/haas.orchestrator.v1.Artifacts/VerifyArtifact',
             haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.VerifyArtifactRequest.SerializeToString,
             haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.VerifyArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListArtifactVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.orchestrator.v1.Artifacts/ListArtifactVersions',
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.ListArtifactVersionsRequest.SerializeToString,
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.ListArtifactVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.orchestrator.v1.Artifacts/DiffArtifact',
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.DiffArtifactRequest.SerializeToString,
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.DiffArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendWorklog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.orchestrator.v1.Artifacts/AppendWorklog',
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.AppendWorklogRequest.SerializeToString,
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.AppendWorklogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetArtifactStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.orchestrator.v1.Artifacts/SetArtifactStatus',
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.SetArtifactStatusRequest.SerializeToString,
+            haas_dot_orchestrator_dot_v1_dot_artifacts__pb2.SetArtifactStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Artifacts: read, compared, verified, moved on; and what nothing refers to any more."""
