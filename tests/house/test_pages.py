@@ -9,7 +9,7 @@ import pytest
 
 from haas.common.v1 import error_reason_pb2
 from haas_cli.__main__ import COMMANDS
-from haas_common import errors
+from haas_common import errors, metrics
 from tests.house.tree import ROOT, files, read, script, shipped, sources
 
 PAGES = script("docs").pages()
@@ -65,7 +65,7 @@ def test_every_reason_that_an_rpc_names_exists() -> None:
 
 # ── environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_VARIABLE = re.compile(r"(HAAS_[A-Z0-9_]*[A-Z0-9]|OTEL_[A-Z0-9_]*[A-Z0-9])(_?)")
+_VARIABLE = re.compile(r"(AWS_[A-Z0-9_]*[A-Z0-9]|HAAS_[A-Z0-9_]*[A-Z0-9]|OTEL_[A-Z0-9_]*[A-Z0-9])(_?)")
 
 
 def variables() -> set[str]:
@@ -86,6 +86,21 @@ def test_every_environment_variable_is_documented() -> None:
     assert {n for n in read_by_code if n not in documented and not n.startswith("HAAS_PEER_")} == set()
     unread = {n for n in documented - read_by_code if not n.startswith(prefixes)}
     assert unread == set(), "a documented variable that no code reads"
+
+
+# ── metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_metric_is_documented_as_it_describes_itself() -> None:
+    rows = re.findall(
+        r"^\| `([a-z_]+)(?:\{[a-z,]+\})?` \| (\w+) \| (.+) \|$", read("docs/reference/metrics.md"), re.MULTILINE
+    )
+    told = {
+        (metric.name + "_total" * (metric.type == "counter"), metric.type): metric.documentation
+        for metric in metrics.REGISTRY.collect()
+    }
+    assert {(name, kind) for name, kind, _ in rows} == set(told)
+    assert [name for name, kind, text in rows if not text.startswith(told[name, kind])] == []
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,11 +12,12 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from haas_common import errors
+from haas_common import errors, metrics, relay_lag
 from haas_common.db import Database, Lease, Scope, Tx, doors, load_queries
 from haas_common.db.queries import Query
 from haas_common.doorbell import Bell
 from haas_common.eventstore import NewEvent, append
+from haas_common.relay_lag import LagWatch
 from tests.integration.conftest import TestDatabase
 from tests.support.plans import Plans
 from tests.support.samples import sample
@@ -259,7 +260,10 @@ async def test_beside_many_writers_our_readers_lose_nothing_and_see_nothing_twic
 
 
 async def test_an_open_write_transaction_holds_readers_back_until_it_ends(world):
-    reader = by_commit()
+    reader, watch = by_commit(), LagWatch("notifier")
+    async with world.database.batch_tx(READER, world.scopes) as tx:
+        await tx.run(NOTIFIER.relay_begin, name="notifier")
+        assert (await watch.look(tx)).events == 0
     async with world.database.tenant_tx(A) as open_:
         held = await happen(open_, A)
         written = []
@@ -267,8 +271,32 @@ async def test_an_open_write_transaction_holds_readers_back_until_it_ends(world)
             async with world.database.tenant_tx(B) as tx:
                 written += await happen(tx, B)
         assert await world.read(reader) == []
+        async with world.database.batch_tx(READER, world.scopes) as tx:
+            lag = await watch.look(tx)
+        assert lag.events == 3
+        assert lag.oldest_write_s > lag.seconds > 0
+        assert _gauge("haas_relay_lag_events") == 3
+        assert _gauge("haas_relay_lag_seconds") > lag.seconds, "it grows without another look"
     await world.settled(reader, until=4)
     assert reader.seen == held + written
+
+
+async def test_a_lag_is_told_in_the_log_once_a_minute(world, caplog, monkeypatch):
+    monkeypatch.setattr(relay_lag, "ALERT_S", 0.0)
+    watch = LagWatch("notifier")
+    async with world.database.tenant_tx(A) as tx:
+        await happen(tx, A)
+    async with world.database.batch_tx(READER, world.scopes) as tx:
+        await tx.run(NOTIFIER.relay_begin, name="notifier")
+        for _ in range(3):
+            await watch.look(tx)
+    assert [r.getMessage().split(" is ")[0] for r in caplog.records if r.levelname == "WARNING"] == ["relay notifier"]
+
+
+def _gauge(name: str) -> float:
+    value = metrics.REGISTRY.get_sample_value(name, {"relay": "notifier"})
+    assert value is not None
+    return value
 
 
 @pytest.fixture

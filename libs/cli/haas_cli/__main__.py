@@ -18,6 +18,7 @@ COMMANDS = {
     "up": "Start the fleet.",
     "down": "Stop the fleet.",
     "status": "Show the parts, their memory and ports.",
+    "metrics": "Print what the services count.",
     "doctor": "Check what the fleet needs from this machine.",
     "env": "Print the variables that curl, grpcurl and the SDKs use.",
     "token": "Print a token for a tenant's project.",

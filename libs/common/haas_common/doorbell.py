@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from haas_common import metrics
 from haas_common.db import Database
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Doorbell:
 
     def ring(self, topic: str) -> None:
         """Rings a topic here at once, and everywhere within a few milliseconds. Call it after the commit."""
+        metrics.RUNG.inc()
         self._wake(topic)
         self._pending.add(topic)
         self._something.set()
@@ -97,6 +99,7 @@ class Doorbell:
                 async with self._connection() as connection:
                     await loop(connection)
             except psycopg.Error as error:
+                metrics.DOORBELL_LOST.inc()
                 _log.warning("doorbell: the database is away (%s); polling meanwhile", type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
@@ -116,6 +119,7 @@ class Doorbell:
             topics = sorted(self._pending)
             self._pending.clear()
             await connection.execute(b"SELECT pg_notify(%s, t) FROM unnest(%s::text[]) AS t", (_CHANNEL, topics))
+            metrics.SENT.inc()
             await asyncio.sleep(_GAP_S)
 
     async def _hear_loop(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -124,4 +128,5 @@ class Doorbell:
             for bell in bells:
                 bell.ring()
         async for notice in connection.notifies():
+            metrics.HEARD.inc()
             self._wake(notice.payload)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from haas_common import clock, metrics
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import EVENT_TYPES, check, upcast
 from haas_common.sealing import sealed_form
@@ -125,6 +126,7 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
     """
     if not events:
         return []
+    began = clock.monotonic_s()
     # Checked before anything is sealed: a key is made for no event that cannot be kept.
     plain = [event_text(event.type, event.payload, event.schema_version) for event in events]
     texts = [
@@ -137,6 +139,9 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
         lease=lease.name if lease else None,
         epoch=lease.epoch if lease else None,
     )
+    metrics.APPEND_S.observe(clock.monotonic_s() - began)
+    metrics.APPEND_BATCH.observe(len(events))
+    metrics.APPENDED.inc(len(events))
     at, hashes = row["recorded_at"], row["hashes"]
     return [
         Recorded(seq, version, hashes[n * 32 : n * 32 + 32], at)

@@ -22,7 +22,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from haas_common import access, logs, tracing
+from haas_common import access, logs, metrics, tracing
 from haas_common.auth import Verifier
 from haas_common.calls import Call, current_call
 from haas_common.config import Config, ConfigInvalid
@@ -184,7 +184,7 @@ async def serve(
     `on_stopping` runs first (streams say farewell), `on_stop` last, also after a failure.
     """
     try:
-        async with _stop_signals() as stop:
+        async with _stop_signals() as stop, metrics.served(config.home, config.service):
             running = await started(
                 config, add_services, services, on_start=on_start, reflected=reflected, limits=limits
             )

@@ -13,12 +13,13 @@ from typing import Any
 SENDER_ID = "notification_team_01"
 SCHEMA_VERSION = "1.0"
 E_DEPENDENCY_FAILED = "E_DEPENDENCY_FAILED"
+E_HASH_MISMATCH = "E_HASH_MISMATCH"
 REPLAN_SUB_GRAPH = "sub_graph"
 HALT, INFORM = "HALT", "INFORM"
 #: A plan's last event, and the state that it leaves the plan in.
 END_STATES: Mapping[str, str] = {"PlanCompleted": "completed", "PlanFailed": "failed", "PlanCancelled": "cancelled"}
 #: What the relay reads whole; of every other event it reads the place alone.
-CAUSES = ("ErrorDetected", "TaskCompleted", *END_STATES)
+CAUSES = ("AuditFailed", "ErrorDetected", "TaskCompleted", *END_STATES)
 #: What the receivers that one NotificationSent names may take up; an event's payload has 32 KiB.
 SENT_BYTES_MAX = 24 * 1024
 # Of a receiver: quotes, performative, brackets and a cause of its own.
@@ -63,6 +64,7 @@ class Facts:
         leader: for an error, the task whose sub-plan the failed one belongs to.
         dependents: for a completed task, the tasks that read from it.
         owners: for a plan's end, the owners of its tasks.
+        owner: for an artifact that was changed, the task that wrote it.
     """
 
     language: str
@@ -72,6 +74,7 @@ class Facts:
     leader: OwnedTask | None = None
     dependents: tuple[OwnedTask, ...] = ()
     owners: tuple[str, ...] = ()
+    owner: OwnedTask | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "leader": "{failed} de su equipo falló: {message}",
         "task": "{task} ha terminado; {tasks} puede leer su resultado.",
         "tasks": "{task} ha terminado; {tasks} pueden leer su resultado.",
+        "altered": "El artefacto {artifact} (versión {version}) ha cambiado fuera de la plataforma: no debe usarse.",
         "PlanCompleted": "El plan {plan} se ha completado.",
         "PlanFailed": "El plan {plan} ha fallado: {message}",
         "PlanCancelled": "El plan {plan} se ha cancelado. {message}",
@@ -140,6 +144,7 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "leader": "{failed} of your team failed: {message}",
         "task": "{task} is done; {tasks} can read its result.",
         "tasks": "{task} is done; {tasks} can read its result.",
+        "altered": "Artifact {artifact} (version {version}) was changed outside the platform: it must not be used.",
         "PlanCompleted": "Plan {plan} is complete.",
         "PlanFailed": "Plan {plan} failed: {message}",
         "PlanCancelled": "Plan {plan} was cancelled. {message}",
@@ -166,6 +171,8 @@ def decide(cause: Cause, facts: Facts) -> list[Envelope]:
         found = _on_task(cause, facts)
     elif cause.type in END_STATES:
         found = _on_end(cause, facts)
+    elif cause.type == "AuditFailed":
+        found = _on_altered(cause, facts)
     else:
         found = []
     return sorted(found, key=lambda e: e.receiver_id)
@@ -233,6 +240,24 @@ def _on_end(cause: Cause, facts: Facts) -> list[Envelope]:
             context_artifact_id=facts.brief_artifact_id, task_id=str(cause.payload.get("task_id", "")),
         )
         for receiver in receivers
+    ]  # fmt: skip
+
+
+def _on_altered(cause: Cause, facts: Facts) -> list[Envelope]:
+    """HALT to whoever owns the task that wrote a changed artifact, INFORM to whoever asked for its plan."""
+    artifact = str(cause.payload.get("artifact_id", ""))
+    if not artifact:
+        return []
+    told = _texts(facts)["altered"].format(artifact=artifact, version=cause.payload.get("version", 0))
+    receivers = {requester_id(facts.requester): INFORM} if facts.requester else {}
+    if facts.owner is not None and facts.owner.owner:
+        receivers[facts.owner.owner] = HALT
+    return [
+        Envelope(
+            **_head(cause), receiver_id=receiver, performative=performative, nl_summary=told, task_id=cause.task_id,
+            error_code=E_HASH_MISMATCH, message=_short(cause.payload.get("problem", "")), context_artifact_id=artifact,
+        )
+        for receiver, performative in receivers.items()
     ]  # fmt: skip
 
 

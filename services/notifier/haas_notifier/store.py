@@ -104,11 +104,6 @@ async def next_page(tx: Tx, limit: int) -> RelayPage:
     return RelayPage(start, end, causes, len(rows))
 
 
-async def has_unsettled(tx: Tx) -> bool:
-    """Tells whether events wait beyond the cursor."""
-    return await tx.maybe(SQL.relay_unsettled, name=RELAY) is not None
-
-
 async def advance(tx: Tx, page: RelayPage) -> bool:
     """Moves the cursor to the page's end; False where another relay has moved it since the page was read."""
     changed = await tx.run(
@@ -152,6 +147,7 @@ async def facts_of(tx: Tx, causes: Sequence[Cause]) -> dict[tuple[PlanKey, int],
             leader=await _leader(tx, cause) if failed else None,
             dependents=tuple(dependents.get((plan, cause.task_id), ())),
             owners=tuple(owners.get(plan, ())),
+            owner=await _owner(tx, cause) if cause.type == "AuditFailed" else None,
         )
     return found
 
@@ -164,6 +160,11 @@ async def _affected(tx: Tx, cause: Cause) -> tuple[OwnedTask, ...]:
 async def _leader(tx: Tx, cause: Cause) -> OwnedTask | None:
     leader = domain.leader_of(cause.task_id)
     row = await tx.maybe(SQL.task, **_key(cause), task_id=leader) if leader else None
+    return _task(row) if row else None
+
+
+async def _owner(tx: Tx, cause: Cause) -> OwnedTask | None:
+    row = await tx.maybe(SQL.task, **_key(cause), task_id=cause.task_id) if cause.task_id else None
     return _task(row) if row else None
 
 

@@ -13,6 +13,7 @@ from haas_common import errors
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.events import upcast
+from haas_common.relay_lag import LagWatch
 from haas_notifier import domain, store
 from haas_notifier.domain import Cause, Envelope, Facts
 from haas_notifier.store import PlanKey
@@ -44,6 +45,7 @@ class Relay:
         self._doorbell = doorbell
         self._page = page
         self._scopes: frozenset[Scope] = frozenset()
+        self._lag = LagWatch(store.RELAY)
 
     async def run(self) -> None:
         """Works until cancelled. Raises LeaseLost."""
@@ -85,7 +87,7 @@ class Relay:
     async def unsettled(self) -> bool:
         """Tells whether events wait that may not be read yet: somebody could still come before them."""
         async with self._database.batch_tx(self._lease, self._scopes) as tx:
-            return await store.has_unsettled(tx)
+            return (await self._lag.look(tx)).events > 0
 
     async def _refresh(self) -> None:
         async with self._database.batch_tx(self._lease, []) as tx:

@@ -6,6 +6,17 @@ SELECT recorded_at, seqs, versions, hashes FROM haas.append(%(doc)s, %(lease)s, 
 -- Makes the ranges of the history that the next events need; says how many it made.
 SELECT haas.keep_partitions() AS made;
 
+-- relay_lag --
+-- What waits beyond a relay's cursor (counted up to a limit), how old it is, and the oldest open transaction of this role
+-- that has written, which keeps the horizon below it.
+SELECT count(*) AS events,
+       coalesce(extract(epoch FROM clock_timestamp() - min(w.recorded_at)), 0)::float8 AS seconds,
+       (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(a.xact_start)), 0)::float8
+          FROM pg_stat_activity AS a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()) AS oldest_write_s
+  FROM (SELECT e.recorded_at
+          FROM events AS e JOIN relay_cursors AS c ON c.name = %(name)s AND (e.xid, e.id) > (c.xid, c.id)
+         ORDER BY e.xid, e.id LIMIT %(limit)s) AS w;
+
 -- project_artifact --
 -- Puts the newest version of an artifact into the read model.
 INSERT INTO artifacts_read (tenant_id, project_id, artifact_id, path, type, version, hash_prev, hash_curr, ref, signer, signature,

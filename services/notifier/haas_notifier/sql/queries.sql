@@ -23,12 +23,6 @@ SELECT e.xid::text AS at_xid, e.id AS at_id, e.tenant_id, e.project_id, e.seq, e
  WHERE (e.xid, e.id) > (%(xid)s::xid8, %(id)s) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
  ORDER BY e.xid, e.id LIMIT %(limit)s;
 
--- relay_unsettled --
--- Whether events wait beyond the cursor: a transaction that is still open keeps the horizon below them.
-SELECT 1 AS found
-  FROM events AS e JOIN relay_cursors AS c ON c.name = %(name)s AND (e.xid, e.id) > (c.xid, c.id)
- LIMIT 1;
-
 -- relay_advance --
 -- Moves the cursor from where it was read; no row where another relay has moved it meanwhile.
 UPDATE relay_cursors SET xid = %(xid)s::xid8, id = %(id)s

@@ -1,0 +1,43 @@
+"""`haas metrics`: what the services count, as Prometheus text."""
+
+import http.client
+import socket
+from pathlib import Path
+
+import click
+
+from haas_cli.errors import Exit, Unavailable
+from haas_cli.fleet.home import Home
+from haas_cli.fleet.parts import SERVICES
+from haas_cli.fleet.state import read
+from haas_common.sockets import short_path
+
+_ANSWER_S = 3.0
+
+
+@click.command()
+@click.argument("service", required=False, type=click.Choice(SERVICES))
+def command(service: str | None) -> int:
+    """Print what the services count, or one SERVICE, as Prometheus text (docs/reference/metrics.md)."""
+    home = Home.from_env()
+    read(home)  # says so when no fleet runs
+    for name in [service] if service else SERVICES:
+        if service is None:
+            click.echo(f"# {name}")
+        click.echo(_told(home.run / "metrics" / f"{name}.sock", name), nl=False)
+    return int(Exit.OK)
+
+
+def _told(path: Path, service: str) -> str:
+    """Asks a service. Raises Unavailable where it does not answer."""
+    connection = http.client.HTTPConnection("localhost", timeout=_ANSWER_S)
+    try:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(_ANSWER_S)
+        connection.sock.connect(short_path(path))
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(f"The {service} service does not answer: see `haas status`.") from error
+    finally:
+        connection.close()
