@@ -145,3 +145,16 @@ def test_the_longest_receivers_there_are_fill_several_events():
 
 def test_a_token_opens_its_agents_inboxes_and_its_holders_own():
     assert domain.visible_receivers(["a", "b", "a"], "ana") == ("a", "b", "requester:ana")
+
+
+def test_a_changed_artifact_halts_its_owner_and_is_told_to_the_requester():
+    payload = {"artifact_id": "artf-1", "version": 3, "problem": "its bytes were changed"}
+    altered = cause("AuditFailed", **payload)
+    for language, word in (("es", "ha cambiado"), ("en", "was changed")):
+        facts = Facts(language, requester="ana", owner=OwnedTask("T-1", "Report", "specialist.report"))
+        found = {e.receiver_id: e for e in domain.decide(altered, facts)}
+        assert {k: e.performative for k, e in found.items()} == {"specialist.report": "HALT", "requester:ana": "INFORM"}
+        for envelope in found.values():
+            assert (envelope.error_code, envelope.context_artifact_id) == ("E_HASH_MISMATCH", "artf-1")
+            assert word in envelope.nl_summary
+    assert domain.decide(cause("AuditFailed", problem="x", stream="plan/pl-1", seq=4), facts) == []
