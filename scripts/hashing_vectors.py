@@ -13,6 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from haas_common import artifact_file
+from haas_common.audit import checkpoints, merkle
+from haas_common.audit.blobs import certificate_bytes
+from haas_common.audit.checkpoints import Record
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "reference" / "hashing-vectors.json"
@@ -69,10 +72,67 @@ def artifacts() -> list[dict[str, Any]]:
     return made
 
 
+def trees() -> list[dict[str, Any]]:
+    """Returns trees of one to seven streams, and their project's leaf in its tenant's tree."""
+    heads = [
+        {"stream": f"plan/pl-{n}", "version": n * n + 1, "hash": hashlib.sha256(str(n).encode()).hexdigest()}
+        for n in range(7)
+    ]
+    made = []
+    for count in range(1, len(heads) + 1):
+        leaves = [
+            merkle.stream_leaf("p-q4-2025", str(h["stream"]), int(str(h["version"])), bytes.fromhex(str(h["hash"])))
+            for h in heads[:count]
+        ]
+        root = merkle.root_of(leaves)
+        leaf = merkle.project_leaf("p-q4-2025", 100 + count, count, root)
+        made.append(
+            {
+                "project_id": "p-q4-2025", "last_seq": 100 + count, "streams": heads[:count],
+                "leaves": [found.hex() for found in leaves], "root": root.hex(), "project_leaf": leaf.hex(),
+            }
+        )  # fmt: skip
+    return made
+
+
+def signed() -> list[dict[str, Any]]:
+    """Returns a chain of two checkpoints: three projects, then one of them further on."""
+    projects = enumerate(("*", "p-a", "p-b"))
+    records = {p: Record(p, 10 + n, n + 1, hashlib.sha256(p.encode()).digest()) for n, p in projects}
+    made, previous = [], ""
+    for number, changed in ((1, list(records)), (2, ["p-a"])):
+        if number > 1:
+            records["p-a"] = Record("p-a", 31, 4, hashlib.sha256(b"p-a, later").digest())
+        found = checkpoints.sign(
+            "t-medluxe", number, previous, records, changed, f"2025-11-08T12:0{number}:00.000000Z", ("cp-vector", _KEY)
+        )
+        previous = found.digest()
+        made.append(
+            {
+                "tenant_id": "t-medluxe", "payload": found.payload(), "signed_bytes": found.signed_bytes().hex(),
+                "digest": previous,
+            }
+        )  # fmt: skip
+    return made
+
+
+def certificate() -> dict[str, str]:
+    """Returns the certificate of an agent's key."""
+    agent = Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64))).public_key().public_bytes_raw()
+    said = certificate_bytes("t-medluxe", "p-q4-2025", "agent-42", agent)
+    return {
+        "tenant_id": "t-medluxe", "project_id": "p-q4-2025", "signer": "agent-42",
+        "signer_key": base64.b64encode(agent).decode(), "certificate": base64.b64encode(_KEY.sign(said)).decode(),
+    }  # fmt: skip
+
+
 def document() -> str:
     """Returns the file's text."""
     public = _KEY.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    vectors = {"events": events(), "artifacts": artifacts(), "ed25519_public_key": base64.b64encode(public).decode()}
+    vectors = {
+        "events": events(), "artifacts": artifacts(), "certificate": certificate(), "trees": trees(),
+        "checkpoints": signed(), "ed25519_public_key": base64.b64encode(public).decode(),
+    }  # fmt: skip
     return json.dumps(vectors, indent=1, ensure_ascii=False) + "\n"
 
 

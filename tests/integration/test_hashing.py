@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from psycopg.rows import dict_row
 
 from haas_common import artifact_file
+from haas_common.audit import blobs, checkpoints, merkle
 from haas_common.db import Database, Scope
 from haas_common.eventstore import NewEvent, append
 from haas_common.sockets import short_url
@@ -90,6 +92,44 @@ def test_any_other_byte_gives_another_hash(at: str) -> None:
     first = VECTORS["artifacts"][0]
     assert at in first["file"]
     assert artifact_file.hash_of(first["file"].replace(at, at[:-1] + "~", 1).encode()) != first["hash_curr"]
+
+
+def test_the_trees_vectors_follow_from_the_page_and_from_the_library() -> None:
+    for tree in VECTORS["trees"]:
+        leaves = [hashing.stream_leaf(tree["project_id"], head) for head in tree["streams"]]
+        assert [leaf.hex() for leaf in leaves] == tree["leaves"]
+        assert hashing.tree_root(leaves).hex() == merkle.root_of(leaves).hex() == tree["root"]
+        known = (tree["project_id"], tree["last_seq"], len(leaves), bytes.fromhex(tree["root"]))
+        assert hashing.project_leaf(*known).hex() == merkle.project_leaf(*known).hex() == tree["project_leaf"]
+
+
+def test_the_checkpoints_vectors_follow_from_the_page_and_from_the_library() -> None:
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(VECTORS["ed25519_public_key"]))
+    previous, projects = "", {}
+    for vector in VECTORS["checkpoints"]:
+        payload = vector["payload"]
+        said = hashing.checkpoint_bytes(vector["tenant_id"], payload)
+        assert (said.hex(), payload["previous"]) == (vector["signed_bytes"], previous)
+        key.verify(base64.b64decode(payload["signature"]), said)
+        projects |= {told["project_id"]: told for told in payload["projects"]}
+        leaves = [
+            hashing.project_leaf(p["project_id"], p["last_seq"], p["streams"], bytes.fromhex(p["root"][7:]))
+            for _, p in sorted(projects.items())
+        ]
+        assert "sha256:" + hashing.tree_root(leaves).hex() == payload["root"]
+        previous = "sha256:" + hashlib.sha256(said).hexdigest()
+        found = checkpoints.read(vector["tenant_id"], payload)
+        assert found.digest() == previous == vector["digest"]
+        assert found.problem({payload["kid"]: key}) == ""
+
+
+def test_the_certificates_vector_follows_from_the_page_and_from_the_library() -> None:
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(VECTORS["ed25519_public_key"]))
+    said = VECTORS["certificate"]
+    key.verify(base64.b64decode(said["certificate"]), hashing.certificate_bytes(said))
+    agent = base64.b64decode(said["signer_key"])
+    known = blobs.certificate_bytes(said["tenant_id"], said["project_id"], said["signer"], agent)
+    assert known == hashing.certificate_bytes(said)
 
 
 # ── The stored history ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,9 @@
 """The hash rules of docs/reference/hashing.md, written from the page alone: no code of the services, no SQL."""
 
+import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 GENESIS = bytes(32)
@@ -35,3 +36,42 @@ def artifact_hash(file: bytes) -> str:
         line for line in file[:end].splitlines(keepends=True) if not re.match(rb"(hash_curr|signature): ", line)
     )
     return "sha256:" + hashlib.sha256(ARTIFACT_DOMAIN + head + file[end:]).hexdigest()
+
+
+def framed(*parts: str | int | bytes) -> bytes:
+    """Each part behind its length."""
+    data = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in data)
+
+
+def stream_leaf(project_id: str, head: Mapping[str, Any]) -> bytes:
+    """Returns the leaf of a stream's head: {stream, version, hash}."""
+    body = framed(project_id, head["stream"], head["version"], bytes.fromhex(head["hash"]))
+    return hashlib.sha256(b"\x00haas.leaf.v1\x00" + body).digest()
+
+
+def project_leaf(project_id: str, last_seq: int, streams: int, root: bytes) -> bytes:
+    """Returns the leaf of a project."""
+    return hashlib.sha256(b"\x00haas.project.v1\x00" + framed(project_id, last_seq, streams, root)).digest()
+
+
+def tree_root(leaves: Sequence[bytes]) -> bytes:
+    """RFC 6962's own definition, recursive: split at the largest power of two below the number of leaves."""
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return hashlib.sha256(b"\x01" + tree_root(leaves[:split]) + tree_root(leaves[split:])).digest()
+
+
+def checkpoint_bytes(tenant_id: str, payload: Mapping[str, Any]) -> bytes:
+    """Returns what a checkpoint's signature is over."""
+    fields = (payload[name] for name in ("number", "previous", "root", "signed_at", "kid"))
+    return b"haas.checkpoint.v1\x00" + framed(tenant_id, *fields)
+
+
+def certificate_bytes(said: Mapping[str, str]) -> bytes:
+    """Returns what an agent's certificate signs."""
+    key = base64.b64decode(said["signer_key"])
+    return b"haas.agent.v1\x00" + framed(said["tenant_id"], said["project_id"], said["signer"], key)

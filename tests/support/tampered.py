@@ -137,16 +137,6 @@ def keys_document() -> list[dict[str, str]]:
     ]
 
 
-def naive_root(leaves: list[bytes]) -> bytes:
-    """RFC 6962's own definition, recursive: split at the largest power of two below the number of leaves."""
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1
-    while split * 2 < len(leaves):
-        split *= 2
-    return hashlib.sha256(b"\x01" + naive_root(leaves[:split]) + naive_root(leaves[split:])).digest()
-
-
 def ref_of(data: bytes) -> str:
     """The address of bytes."""
     return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haas_common.audit.merkle import Fold, Tree, root_of
-from tests.support.tampered import naive_root
+from tests.support.hashing import tree_root
 
 
 def leaf(n: int) -> bytes:
@@ -17,7 +17,7 @@ def leaf(n: int) -> bytes:
 @pytest.mark.parametrize("count", [*range(1, 40), 64, 65, 127, 128, 129, 1000])
 def test_a_fold_gives_the_root_of_the_definition(count: int) -> None:
     leaves = [leaf(n) for n in range(count)]
-    assert root_of(leaves) == naive_root(leaves)
+    assert root_of(leaves) == tree_root(leaves)
 
 
 @given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=12), min_size=1, max_size=12))
@@ -32,7 +32,7 @@ def test_a_tree_that_is_changed_in_place_has_the_root_of_its_leaves(rounds: list
         for place, value in sorted(changes.items()):
             leaves[place : place + 1] = [value]
         tree.update(sorted(changes.items()))
-        assert (len(tree), tree.root()) == (len(leaves), naive_root(leaves))
+        assert (len(tree), tree.root()) == (len(leaves), tree_root(leaves))
 
 
 def test_there_is_no_root_over_nothing_and_no_leaf_beyond_the_end() -> None:
