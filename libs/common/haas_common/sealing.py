@@ -17,7 +17,7 @@ import pathlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidTag
@@ -314,11 +314,15 @@ def sealed_form(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
 def _is_personal(event: "NewEvent") -> bool:
     """Tells whether there is anything to seal in an event."""
     tree = _tree(event.type)
-    if not tree:
-        return False
-    found: list[None] = []
-    _converted(event.payload, tree, "", _unless_empty(lambda value, path: found.append(None)))
-    return bool(found)
+    return bool(tree) and _holds_any(event.payload, tree)
+
+
+def _holds_any(node: Any, tree: Tree | None) -> bool:
+    if tree is None:
+        return not _is_empty(node)
+    if "*" in tree:
+        return isinstance(node, list) and any(_holds_any(value, tree["*"]) for value in node)
+    return isinstance(node, Mapping) and any(name in node and _holds_any(node[name], tree[name]) for name in tree)
 
 
 def _sealed(event: "NewEvent", key: _Key, nonces: Iterator[bytes]) -> dict[str, Any]:
@@ -384,9 +388,13 @@ def _note_keys(stored: Stored, named: dict[tuple[Scope, str], _Key | None]) -> N
     _converted(stored.payload, tree, "", note)
 
 
-def _unless_empty(convert: Convert) -> Convert:
+def _is_empty(value: Any) -> bool:
     """An empty value says nothing about anybody and is left as it is."""
-    return lambda value, path: value if value is None or value in ("", {}, []) else convert(value, path)
+    return not value and (value is None or isinstance(value, str | list | dict))
+
+
+def _unless_empty(convert: Convert) -> Convert:
+    return lambda value, path: value if _is_empty(value) else convert(value, path)
 
 
 @cache
@@ -428,6 +436,7 @@ def _nonces() -> Iterator[bytes]:
         yield from (many[at : at + _NONCE_BYTES] for at in range(0, len(many), _NONCE_BYTES))
 
 
+@lru_cache(maxsize=1024)
 def _bound(scope: Scope, stream: str, event_type: str) -> bytes:
     return _framed("value", scope, stream, event_type)
 

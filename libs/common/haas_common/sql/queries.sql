@@ -141,27 +141,32 @@ SELECT w.tenant_id, w.project_id, w.key_id, w.subject, decode(w.wrapped, 'hex')
 ON CONFLICT (tenant_id, project_id, subject) WHERE destroyed_at IS NULL DO NOTHING;
 
 -- hold_data_keys --
--- The living keys of subjects, kept alive until the transaction ends; an erasure locks them FOR UPDATE.
+-- The living keys of subjects, in their order, kept alive until the transaction ends; an erasure locks them FOR UPDATE.
+-- Row by row, by the index: a join was planned as a scan of all keys (3 ms at 10,000).
 SELECT k.tenant_id, k.project_id, k.subject, k.key_id, k.wrapped
   FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, subject text)
-  JOIN data_keys AS k ON k.tenant_id = w.tenant_id AND k.project_id = w.project_id AND k.subject = w.subject
-                     AND k.destroyed_at IS NULL
- ORDER BY k.tenant_id, k.project_id, k.subject
-   FOR KEY SHARE OF k;
+ CROSS JOIN LATERAL (
+       SELECT tenant_id, project_id, subject, key_id, wrapped FROM data_keys
+        WHERE tenant_id = w.tenant_id AND project_id = w.project_id AND subject = w.subject AND destroyed_at IS NULL
+        LIMIT 1 FOR KEY SHARE) AS k;
 
 -- hold_named_keys --
 -- Keys by their ids, the living ones kept alive until the transaction ends.
 SELECT k.tenant_id, k.project_id, k.key_id, k.wrapped
   FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key_id text)
-  JOIN data_keys AS k ON k.tenant_id = w.tenant_id AND k.project_id = w.project_id AND k.key_id = w.key_id
- ORDER BY k.tenant_id, k.project_id, k.subject, k.key_id
-   FOR KEY SHARE OF k;
+ CROSS JOIN LATERAL (
+       SELECT tenant_id, project_id, key_id, wrapped FROM data_keys
+        WHERE tenant_id = w.tenant_id AND project_id = w.project_id AND key_id = w.key_id
+        LIMIT 1 FOR KEY SHARE) AS k;
 
 -- data_keys_by_id --
 -- Keys by their ids; a destroyed one has nothing to open with.
 SELECT k.tenant_id, k.project_id, k.key_id, k.wrapped
   FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key_id text)
-  JOIN data_keys AS k ON k.tenant_id = w.tenant_id AND k.project_id = w.project_id AND k.key_id = w.key_id;
+ CROSS JOIN LATERAL (
+       SELECT tenant_id, project_id, key_id, wrapped FROM data_keys
+        WHERE tenant_id = w.tenant_id AND project_id = w.project_id AND key_id = w.key_id
+        LIMIT 1) AS k;
 
 -- data_keys_to_rewrap --
 -- Living keys of a project that another than the first line of data.key wraps.
