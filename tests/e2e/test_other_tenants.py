@@ -3,6 +3,7 @@
 The calls are generated from the contracts; a method or an id field that this file does not know fails the run.
 """
 
+import importlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,18 +12,19 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from haas.gateway.v1 import description_pb2, identity_pb2, tenancy_pb2  # noqa: F401 - their descriptors are looked up
-from haas.mcp.v1 import mcp_pb2  # noqa: F401
-from haas.notifier.v1 import notifier_pb2  # noqa: F401
-from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2, privacy_pb2  # noqa: F401
 from haas_common.errors import from_rpc
 from haas_gateway.edge.contract import Method, descriptor_path, methods
 from tests.support.apps import CALL_S, App, Done, Edge
 from tests.support.cli import Cli
 
+for _file in descriptor_pb2.FileDescriptorSet.FromString(descriptor_path().read_bytes()).file:
+    if _file.name.startswith("haas/"):
+        # Its descriptors are looked up below: a new file of the contracts is covered the day it is made.
+        importlib.import_module(_file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
 PUBLIC = [m for m in methods(descriptor_path().read_bytes()) if m.caller == "tenant"]
 #: The least that makes a request whole, beside tenant and project; ids are of things of the caller's own.
 WHOLE: dict[str, dict[str, Any]] = {
@@ -42,6 +44,16 @@ WHOLE: dict[str, dict[str, Any]] = {
     "ListArtifacts": {},
     "VerifyArtifact": {"artifact_id": "MINE"},
     "UploadInput": {"name": "a.csv"},
+    "ListArtifactVersions": {"artifact_id": "MINE"},
+    "DiffArtifact": {"artifact_id": "MINE"},
+    "AppendWorklog": {"artifact_id": "MINE", "text": "Revisado."},
+    "SetArtifactStatus": {"artifact_id": "MINE", "status": "ARTIFACT_STATUS_FINAL"},
+    "ListHistories": {},
+    "ExportHistory": {"of_project_id": "p-nobody"},
+    "ExportBlob": {"of_project_id": "p-nobody", "ref": "sha256:" + "0" * 64},
+    "ListCheckpoints": {},
+    "SignCheckpoint": {},
+    "ListFleetKeys": {},
     "EraseData": {"subject": "nobody@here"},
     "ListSubjects": {},
     "DetectIntent": {"text": "Describe nuestro público objetivo"},
@@ -54,8 +66,17 @@ WHOLE: dict[str, dict[str, Any]] = {
     "ListTasks": {"plan_id": "MINE"},
     "GetTaskDependencies": {"plan_id": "MINE", "task_id": "T-1"},
 }
-#: Things that name no thing of a tenant by an id: an idempotency key is the caller's own, see the last test.
-NO_IDS = {"request_id"}
+#: A field whose name says that it names a thing of a tenant.
+ID = re.compile(r".*_id|ref|subject|.*_token|.*_ref")
+#: Fields that look like one and are none: an idempotency key and a page token are the caller's own, see the last test;
+#: a person's name is asked for in one's own project only; a task counts within its plan, and everybody has a T-1.
+NO_IDS = {"request_id", "page_token", "subject", "task_id"}
+#: Every other field of the tenants' requests. A new one fails until somebody has said whether it names a thing.
+PLAIN = {
+    "after", "agents", "arguments", "before_number", "content", "direction", "everything", "file", "from_seq",
+    "goals", "graph", "inputs", "lenient", "name", "number", "objective", "page_size", "reason", "status", "stored",
+    "text", "tool", "version", "version_from", "version_to", "yaml",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,22 +88,28 @@ class World:
     done: Done
     secret: str
     scratch: App
+    sibling: App
+    planned: Mapping[str, Any]
+    theirs_ref: str
+    sibling_ref: str
 
     def caller(self, method: Method) -> App:
         """A tool's caller may say which plan it is for; that stands in its own history, which others here read."""
         return self.scratch if method.name == "InvokeTool" else self.mine
 
-    def other(self, name: str) -> tuple[str, str]:
-        """Returns an id of theirs, and one of the same form that nobody has."""
-        brief = str(self.done.created["brief_artifact_id"])
+    def other(self, name: str, whose: str) -> tuple[str, str]:
+        """Returns an id of another tenant's or project's, and one of the same form that nobody has."""
+        tenant = whose == "tenant"
+        app, created = (self.theirs, self.done.created) if tenant else (self.sibling, self.planned)
         return {
-            "tenant_id": (self.theirs.tenant, "t-nobody"),
-            "project_id": (self.theirs.project, "p-nobody"),
-            "plan_id": (self.done.plan_id, "pl-aaaaaaaaaaaaaaaaaaaaaaaa"),
-            "artifact_id": (brief, "artf-aaaaaaaaaaaaaaaaaaaaaaaa-brief"),
+            "tenant_id": (app.tenant, "t-nobody"),
+            "project_id": (app.project, "p-nobody"),
+            "of_project_id": (app.project, "p-nobody"),
+            "plan_id": (str(created["plan_id"]), "pl-aaaaaaaaaaaaaaaaaaaaaaaa"),
+            "artifact_id": (str(created["brief_artifact_id"]), "artf-aaaaaaaaaaaaaaaaaaaaaaaa-brief"),
             "profile_id": ("theirs_v1", "nobody_v1"),
-            "task_id": ("T-1", "T-999"),
             "receiver_id": ("leader.paid_media", "leader.nobody"),
+            "ref": (self.theirs_ref if tenant else self.sibling_ref, "sha256:" + "0" * 64),
         }[name]
 
 
@@ -102,15 +129,32 @@ def world(edge: Edge) -> World:
     theirs.inputs = {"budget": 1234}
     done = theirs.job("Describe nuestro público objetivo")
     assert done.status["state"] == "PLAN_STATE_COMPLETED", done.status
-    return World(mine, theirs, done, secret, edge.example("medluxe"))
+    with edge.operator() as client:
+        made = client.post("/v1/projects", json={"tenant_id": mine.tenant, "project_id": "p-sibling"})
+    assert made.status_code == 200, made.text
+    sibling = edge.app(mine.tenant, "p-sibling")
+    sibling.put_profile(source.replace("medluxe_v1", "theirs_v1"))
+    sibling.put_document("secret.md", f"# Público\n\n- Nuestro público ama el {secret}.\n")
+    planned = sibling.create("Describe nuestro público objetivo", inputs={"budget": 1234})
+    refs = [str(a.upload("s.csv", f"{secret},n\nx,{a.project}\n".encode())["ref"]) for a in (theirs, sibling)]
+    return World(mine, theirs, done, secret, edge.example("medluxe"), sibling, planned, *refs)
+
+
+def input_of(method: Method) -> Descriptor:
+    return descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}").input_type
 
 
 def fields_of(method: Method) -> list[str]:
-    described = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
-    return [f.name for f in described.input_type.fields if f.name.endswith("_id") and f.name not in NO_IDS]
+    return [f.name for f in input_of(method).fields if ID.fullmatch(f.name) and f.name not in NO_IDS]
 
 
-CALLS = [(method, name) for method in PUBLIC for name in fields_of(method)]
+CALLS = [
+    (method, name, whose)
+    for method in PUBLIC
+    for name in fields_of(method)
+    for whose in ("tenant", "project")
+    if (name, whose) != ("tenant_id", "project")
+]
 
 
 @dataclass(frozen=True)
@@ -191,11 +235,11 @@ def own(world: World, method: Method) -> dict[str, Any]:
     return {**world.caller(method).scope, **body}
 
 
-@pytest.mark.parametrize(("method", "name"), CALLS, ids=lambda v: v if isinstance(v, str) else v.name)
-def test_what_is_not_yours_looks_like_what_does_not_exist(world: World, method: Method, name: str) -> None:
-    theirs, nobodys = world.other(name)
+@pytest.mark.parametrize(("method", "name", "whose"), CALLS, ids=lambda v: v if isinstance(v, str) else v.name)
+def test_what_is_not_yours_looks_like_what_does_not_exist(world: World, method: Method, name: str, whose: str) -> None:
+    theirs, nobodys = world.other(name, whose)
     body = own(world, method)
-    before = of_world(world.theirs)
+    before = of_world(world.theirs), of_world(world.sibling)
     app = world.caller(method)
     ways: list[Callable[[Mapping[str, Any], str], Answer]] = [lambda b, i: over_grpc(app, method, b, i)]
     for route in method.routes:
@@ -211,7 +255,31 @@ def test_what_is_not_yours_looks_like_what_does_not_exist(world: World, method: 
             assert found.reason == {"tenant_id": "TENANT_MISMATCH", "project_id": "PROJECT_NOT_GRANTED"}[name]
         elif name in ("plan_id", "artifact_id", "profile_id") and found.reason:
             assert found.reason in ("RESOURCE_NOT_FOUND", "PROFILE_MISSING", "PROFILE_INVALID", "FIELD_INVALID")
-    assert of_world(world.theirs) == before
+    for malformed in (f"{theirs}' OR true --", f"../{theirs}", "*"):
+        odd = over_grpc(app, method, {**body, name: malformed}, theirs)
+        assert odd.code not in ("INTERNAL", "UNKNOWN", "UNAVAILABLE")
+        assert world.secret not in odd.text
+    assert (of_world(world.theirs), of_world(world.sibling)) == before
+
+
+def test_every_field_of_a_request_is_known_to_name_a_thing_or_not() -> None:
+    """A new id field is tried above by itself; whatever else is new must be said to be none."""
+    fields = {f.name for m in PUBLIC for f in input_of(m).fields}
+    assert {name for name in fields if not ID.fullmatch(name)} <= PLAIN
+    assert {name for name in fields if ID.fullmatch(name)} <= NO_IDS | {name for _, name, _ in CALLS}
+
+
+def test_a_method_that_is_new_is_tried_in_every_field_that_looks_like_an_id() -> None:
+    """By a contract that is made up here: nothing lists its fields."""
+    file = descriptor_pb2.FileDescriptorProto(name="made_up.proto", package="made.up")
+    asked = file.message_type.add(name="Asked")
+    for number, name in enumerate(("tenant_id", "project_id", "budget_id", "request_id", "text"), start=1):
+        asked.field.add(name=name, number=number, type="TYPE_STRING", label="LABEL_OPTIONAL")
+    file.service.add(name="New").method.add(name="Ask", input_type=".made.up.Asked", output_type=".made.up.Asked")
+    descriptor_pool.Default().Add(file)
+    method = Method("made.up.New", "Ask", "new", "tenant", 5, 30, True, False, False, ())
+    assert fields_of(method) == ["tenant_id", "project_id", "budget_id"]
+    assert "budget_id" not in PLAIN
 
 
 def test_every_public_method_and_route_is_covered() -> None:
