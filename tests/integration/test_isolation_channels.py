@@ -164,6 +164,28 @@ async def test_between_transactions_a_dirty_connection_reads_nothing(doors: Data
             await other.execute("SELECT * FROM haas.plans")
 
 
+async def test_a_door_that_set_its_context_for_the_session_would_be_found(
+    doors: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mistake of code that no catalogue shows: between two transactions, a connection of the pool reads nothing."""
+    send = psycopg.AsyncConnection.execute
+
+    async def session_wide(self: psycopg.AsyncConnection, query: bytes, *rest: object, **named: object) -> object:
+        wide = query.replace(b"true)", b"false)") if b"set_config" in query else query
+        return await send(self, wide, *rest, **named)
+
+    async def between() -> list[object]:
+        async with doors.tenant_tx(MINE):
+            pass
+        async with doors._pool.connection() as connection:
+            return await (await send(connection, "SELECT * FROM haas.plans")).fetchall()
+
+    with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
+        await between()
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", session_wide)
+    assert len(await between()) == 1
+
+
 # ── What can be heard ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
