@@ -14,7 +14,7 @@ DIFF_LINES_MAX = 2_000
 _HEADING = re.compile(r"#{1,2}(?:\s|\Z)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 #: What differs between any two versions and says nothing.
-_OF_VERSION = frozenset({"version", "hash_prev", "hash_curr", "signature", "updated_at"})
+_OF_VERSION = frozenset({"version", "hash_prev", "hash_curr", "signature", "created_at", "updated_at"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

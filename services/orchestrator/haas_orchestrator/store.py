@@ -190,3 +190,30 @@ async def erasures_pending(tx: Tx) -> list[Scope]:
 async def list_subjects(tx: Tx, scope: Scope, after: str, limit: int, *, first: bool) -> list[Row]:
     """Returns a page of {subject, keys}."""
     return await tx.all(SQL.list_subjects, **_in(scope), after=after, first=first, limit=limit)
+
+
+# ── The addresses of blobs, for the garbage collection ───────────────────────────────────────────────────────────────
+
+#: Which tables name blobs beside the history, and the query that reads a page of each.
+REF_TABLES = {
+    "requests": SQL.refs_in_requests,
+    "plan_commands": SQL.refs_in_commands,
+    "artifacts_read": SQL.refs_in_artifacts,
+    "inputs": SQL.refs_in_inputs,
+    "documents": SQL.refs_in_documents,
+}
+
+
+async def refs_in_events(tx: Tx, scope: Scope, after: int, limit: int) -> Row:
+    """Returns {rows, last, refs} of a page of the history after a seq."""
+    return await tx.one(SQL.refs_in_events, **_in(scope), after=after, limit=limit)
+
+
+async def refs_in(tx: Tx, scope: Scope, table: str, after: Sequence[str], limit: int) -> Row:
+    """Returns {rows, last, refs} of a page of a table after a key."""
+    return await tx.one(REF_TABLES[table], **_in(scope), after=after[0], after_id=after[1], limit=limit)
+
+
+async def known_blobs(tx: Tx, scope: Scope, refs: Sequence[str]) -> set[str]:
+    """Returns which of these addresses an input or a document has."""
+    return {row["ref"] for row in await tx.all(SQL.known_blobs, **_in(scope), refs=list(refs))}

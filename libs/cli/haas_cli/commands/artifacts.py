@@ -1,5 +1,6 @@
 """`haas artifacts`: list, get, verify; versions, what differs between them, worklog and status; check a file."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from haas_cli.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from haas.orchestrator.v1 import artifacts_pb2
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_GRACE_S_MIN = 3600
 
 
 @click.group()
@@ -147,6 +151,29 @@ def _show(artifact: "artifacts_pb2.Artifact", as_json: bool) -> None:
         api.print_json(api.as_dict(artifact))
     else:
         click.echo(f"{artifact.artifact_id}  version {artifact.version}  {artifact.status}  {artifact.hash_curr}")
+
+
+@command.command()
+@click.option("--older-than", default="24h", show_default=True, help="Last put before so long, e.g. 90m, 24h, 7d.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@api.json_option
+def gc(older_than: str, dry_run: bool, as_json: bool) -> int:
+    """Remove blobs that nothing refers to, of every tenant; run it on the fleet's machine, as its owner."""
+    from haas_cli.fleet.tools import service_step
+
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", older_than)
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if seconds < _GRACE_S_MIN:
+        raise UsageError(f"--older-than {older_than!r}: a time of at least an hour, e.g. 90m, 24h or 7d.")
+    arguments = [str(seconds), *(["dry"] if dry_run else [])]
+    result = service_step("orchestrator", "haas_orchestrator.artifacts.garbage", arguments)
+    if as_json:
+        api.print_json(result)
+        return int(Exit.OK)
+    said = "would be removed" if dry_run else "removed"
+    count = result["unreferenced"] if dry_run else result["removed"]
+    click.echo(f"{result['blobs']} blobs, {count} {said} ({result['removed_bytes']} bytes)")
+    return int(Exit.OK)
 
 
 @command.command()

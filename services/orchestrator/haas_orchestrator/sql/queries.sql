@@ -147,6 +147,13 @@ SELECT version, payload
  WHERE tenant_id = %(tenant_id)s AND project_id = '*' AND stream = 'checkpoint/' || %(tenant_id)s AND version < %(before)s
  ORDER BY version DESC LIMIT %(limit)s;
 
+-- audit_dropped --
+-- The newest event that tells what a tenant's history begins from.
+SELECT schema_version, payload
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = '*' AND stream = 'history/' || %(tenant_id)s
+ ORDER BY version DESC LIMIT 1;
+
 -- audit_events --
 -- A page of a project's events as they are exported: every field that a hash covers, and the hash.
 SELECT tenant_id, project_id, seq, stream, version, event_type, schema_version, plan_id, task_id, actor, causation_id,
@@ -304,3 +311,68 @@ SELECT k.subject, json_agg(json_build_object('key_id', k.key_id, 'created_at', k
   FROM data_keys AS k
  WHERE k.tenant_id = %(tenant_id)s AND k.project_id = %(project_id)s AND (k.subject > %(after)s OR %(first)s)
  GROUP BY k.subject ORDER BY k.subject LIMIT %(limit)s;
+
+-- refs_in_events --
+-- The addresses of blobs that a page of the history names, in whatever field.
+SELECT count(DISTINCT p.seq) AS rows, max(p.seq) AS last,
+       array_agg(DISTINCT m.found[1]) FILTER (WHERE m.found IS NOT NULL) AS refs
+  FROM (SELECT seq, payload FROM events
+         WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND seq > %(after)s
+         ORDER BY seq LIMIT %(limit)s) AS p
+  LEFT JOIN LATERAL regexp_matches(p.payload::text, 'sha256:[0-9a-f]{64}', 'g') AS m(found) ON true;
+
+-- refs_in_requests --
+-- The addresses of blobs that a page of kept requests names.
+SELECT count(DISTINCT (p.method, p.request_id)) AS rows,
+       (array_agg(json_build_array(p.method, p.request_id) ORDER BY p.method DESC, p.request_id DESC))[1] AS last,
+       array_agg(DISTINCT m.found[1]) FILTER (WHERE m.found IS NOT NULL) AS refs
+  FROM (SELECT method, request_id, result FROM requests
+         WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND (method, request_id) > (%(after)s, %(after_id)s)
+         ORDER BY method, request_id LIMIT %(limit)s) AS p
+  LEFT JOIN LATERAL regexp_matches(p.result::text, 'sha256:[0-9a-f]{64}', 'g') AS m(found) ON true;
+
+-- refs_in_commands --
+-- The addresses of blobs that a page of plans' commands names.
+SELECT count(DISTINCT (p.plan_id, p.request_id)) AS rows,
+       (array_agg(json_build_array(p.plan_id, p.request_id) ORDER BY p.plan_id DESC, p.request_id DESC))[1] AS last,
+       array_agg(DISTINCT m.found[1]) FILTER (WHERE m.found IS NOT NULL) AS refs
+  FROM (SELECT plan_id, request_id, body FROM plan_commands
+         WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND (plan_id, request_id) > (%(after)s, %(after_id)s)
+         ORDER BY plan_id, request_id LIMIT %(limit)s) AS p
+  LEFT JOIN LATERAL regexp_matches(p.body::text, 'sha256:[0-9a-f]{64}', 'g') AS m(found) ON true;
+
+-- refs_in_artifacts --
+-- The addresses of blobs that a page of artifacts names.
+SELECT count(DISTINCT (p.artifact_id)) AS rows,
+       (array_agg(json_build_array(p.artifact_id, '') ORDER BY p.artifact_id DESC))[1] AS last,
+       array_agg(DISTINCT m.found[1]) FILTER (WHERE m.found IS NOT NULL) AS refs
+  FROM (SELECT artifact_id, ref FROM artifacts_read
+         WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND artifact_id > %(after)s
+         ORDER BY artifact_id LIMIT %(limit)s) AS p
+  LEFT JOIN LATERAL regexp_matches(p.ref::text, 'sha256:[0-9a-f]{64}', 'g') AS m(found) ON true;
+
+-- refs_in_inputs --
+-- The addresses of a page of inputs.
+SELECT count(DISTINCT (p.ref)) AS rows,
+       (array_agg(json_build_array(p.ref, '') ORDER BY p.ref DESC))[1] AS last,
+       array_agg(DISTINCT m.found[1]) FILTER (WHERE m.found IS NOT NULL) AS refs
+  FROM (SELECT ref FROM inputs
+         WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND ref > %(after)s
+         ORDER BY ref LIMIT %(limit)s) AS p
+  LEFT JOIN LATERAL regexp_matches(p.ref::text, 'sha256:[0-9a-f]{64}', 'g') AS m(found) ON true;
+
+-- refs_in_documents --
+-- The addresses of a page of documents.
+SELECT count(DISTINCT p.ref) AS rows, json_build_array(max(p.ref), '') AS last, array_agg(p.ref) AS refs
+  FROM (SELECT DISTINCT ref FROM documents
+         WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND ref > %(after)s
+         ORDER BY ref LIMIT %(limit)s) AS p;
+
+-- known_blobs --
+-- Which of these addresses an input or a document has.
+SELECT w.ref
+  FROM unnest(%(refs)s::text[]) AS w(ref)
+ WHERE EXISTS (SELECT FROM inputs AS i
+                WHERE i.tenant_id = %(tenant_id)s AND i.project_id = %(project_id)s AND i.ref = w.ref)
+    OR EXISTS (SELECT FROM documents AS d
+                WHERE d.tenant_id = %(tenant_id)s AND d.project_id = %(project_id)s AND d.ref = w.ref);
