@@ -164,12 +164,11 @@ async def test_what_was_sent_is_told_in_the_history_once_for_all_envelopes_of_a_
     sent = world.plans.execute("SELECT seq, stream, plan_id, payload FROM events WHERE event_type = 'NotificationSent'")
     # One event a batch; another database's open transaction may split the batch, since the horizon is the server's.
     assert {(s[1], s[2]) for s in sent} == {(f"notify/{PLAN}", PLAN)}
-    assert [envelope for s in sent for envelope in s[3]["envelopes"]] == [
-        {
-            "cause_seq": first,
-            "receivers": [["agent.four", "HALT"], ["agent.second", "HALT"], ["leader.three", "HALT"]],
-        },
-        {"cause_seq": second, "receivers": [["agent.two", "INFORM"]]},
+    assert [(e["cause_seq"], *e["receivers"]) for s in sent for e in s[3]["envelopes"]] == [
+        (first, ["agent.four", "HALT"]),
+        (first, ["agent.second", "HALT"]),
+        (first, ["leader.three", "HALT"]),
+        (second, ["agent.two", "INFORM"]),
     ]
     told = world.plans.execute("SELECT DISTINCT (envelope->>'seq')::bigint FROM notifications ORDER BY 1")
     assert told == [(s[0],) for s in sent]

@@ -24,7 +24,7 @@ from tests.support.samples import sample
 
 A, B, C = Scope("t-one", "p-one"), Scope("t-two", "p-one"), Scope("t-two", "p-two")
 READER = Lease("relay/notifier", 0)
-NOTIFIER = load_queries("haas_notifier")
+COMMON, NOTIFIER = load_queries("haas_common"), load_queries("haas_notifier")
 HORIZON = Query("horizon", "", "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin")
 NOW = Query("now", "", "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax")
 TAKE_XID = Query("take_xid", "", "SELECT pg_current_xact_id()::text AS xid")
@@ -84,7 +84,7 @@ class SeqReader:
 
 def by_commit() -> Reader:
     """The relays' reader: cursor and order are (xid, id), behind the horizon."""
-    return Reader("(xid, id) behind the horizon", NOTIFIER.relay_page, causes=[], limit=500)
+    return Reader("(xid, id) behind the horizon", COMMON.relay_page, whole=[], limit=500)
 
 
 def by_id() -> Reader:
@@ -262,7 +262,7 @@ async def test_beside_many_writers_our_readers_lose_nothing_and_see_nothing_twic
 async def test_an_open_write_transaction_holds_readers_back_until_it_ends(world):
     reader, watch = by_commit(), LagWatch("notifier")
     async with world.database.batch_tx(READER, world.scopes) as tx:
-        await tx.run(NOTIFIER.relay_begin, name="notifier")
+        await tx.run(COMMON.relay_begin, name="notifier")
         assert (await watch.look(tx)).events == 0
     async with world.database.tenant_tx(A) as open_:
         held = await happen(open_, A)
@@ -287,7 +287,7 @@ async def test_a_lag_is_told_in_the_log_once_a_minute(world, caplog, monkeypatch
     async with world.database.tenant_tx(A) as tx:
         await happen(tx, A)
     async with world.database.batch_tx(READER, world.scopes) as tx:
-        await tx.run(NOTIFIER.relay_begin, name="notifier")
+        await tx.run(COMMON.relay_begin, name="notifier")
         for _ in range(3):
             await watch.look(tx)
     assert [r.getMessage().split(" is ")[0] for r in caplog.records if r.levelname == "WARNING"] == ["relay notifier"]

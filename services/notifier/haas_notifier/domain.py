@@ -20,10 +20,10 @@ HALT, INFORM = "HALT", "INFORM"
 END_STATES: Mapping[str, str] = {"PlanCompleted": "completed", "PlanFailed": "failed", "PlanCancelled": "cancelled"}
 #: What the relay reads whole; of every other event it reads the place alone.
 CAUSES = ("AuditFailed", "ErrorDetected", "TaskCompleted", *END_STATES)
-#: What the receivers that one NotificationSent names may take up; an event's payload has 32 KiB.
-SENT_BYTES_MAX = 24 * 1024
-# Of a receiver: quotes, performative, brackets and a cause of its own.
-_RECEIVER_FRAME_BYTES = 70
+#: What the envelopes of one NotificationSent may take up; an event's payload has 32 KiB.
+SENT_BYTES_MAX = 30 * 1024
+# Of an envelope: its cause, brackets and names; and of a sealed value: the key's id, a nonce, a tag.
+_SENT_FRAME_BYTES, _SEALED_FRAME_BYTES = 100, 130
 _TASKS_NAMED_MAX = 5
 _MESSAGE_CHARS_MAX = 500
 _NAMESPACE = uuid.UUID("6f1d3c52-7b0e-4c58-9a57-7e1a4e3f2b90")
@@ -100,18 +100,13 @@ class Envelope:
         name = f"{self.tenant_id}/{self.project_id}/{self.cause_seq}/{self.receiver_id}"
         return str(uuid.uuid5(_NAMESPACE, name))
 
-    def to_json(self, sent_seq: int, timestamp: str) -> dict[str, Any]:
-        """Returns the envelope as it is kept: the plan's form, with the seq of the event that it was sent by."""
+    def told(self) -> dict[str, Any]:
+        """Returns the envelope as the event tells of it: what its place in the history says is left out."""
         return {
             "message_id": self.message_id,
-            "conversation_id": self.plan_id,
-            "sender_id": SENDER_ID,
             "receiver_id": self.receiver_id,
-            "timestamp": timestamp,
             "performative": self.performative,
             "schema_version": SCHEMA_VERSION,
-            "tenant_id": self.tenant_id,
-            "project_id": self.project_id,
             "nl_summary": self.nl_summary,
             "content": {
                 "task_id": self.task_id,
@@ -119,10 +114,17 @@ class Envelope:
                 "message": self.message,
                 "context_artifact_id": self.context_artifact_id,
                 "replan_scope": self.replan_scope,
-                "plan_id": self.plan_id,
             },
-            "seq": sent_seq,
         }
+
+    def bytes_max(self) -> int:
+        """Returns how long it can become in an event: sealed, what is personal takes four thirds and a frame."""
+        sealed = sum(_SEALED_FRAME_BYTES + _length(text) * 4 // 3 for text in (self.nl_summary, self.message))
+        return _SENT_FRAME_BYTES + 2 * _length(self.receiver_id) + _length(self.told()) + sealed
+
+
+def _length(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
 
 
 _TEXTS: Mapping[str, Mapping[str, str]] = {
@@ -298,7 +300,7 @@ def sent_batches(envelopes: Iterable[Envelope]) -> list[list[Envelope]]:
     filling: dict[tuple[str, str, str], tuple[list[Envelope], int]] = {}
     for envelope in envelopes:
         plan = (envelope.tenant_id, envelope.project_id, envelope.plan_id)
-        size = len(json.dumps(envelope.receiver_id, ensure_ascii=False).encode()) + _RECEIVER_FRAME_BYTES
+        size = envelope.bytes_max()
         batch, used = filling.get(plan, ([], SENT_BYTES_MAX))
         if used + size > SENT_BYTES_MAX:
             batch, used = [], 0
@@ -310,13 +312,10 @@ def sent_batches(envelopes: Iterable[Envelope]) -> list[list[Envelope]]:
 
 def sent_payload(batch: Sequence[Envelope]) -> dict[str, Any]:
     """Returns the payload of the NotificationSent that tells of a batch."""
-    causes: dict[int, list[Envelope]] = {}
-    for envelope in batch:
-        causes.setdefault(envelope.cause_seq, []).append(envelope)
     return {
         "envelopes": [
-            {"cause_seq": seq, "receivers": [[e.receiver_id, e.performative] for e in envelopes]}
-            for seq, envelopes in causes.items()
+            {"cause_seq": e.cause_seq, "receivers": [[e.receiver_id, e.performative]], "envelope": e.told()}
+            for e in batch
         ]
     }
 

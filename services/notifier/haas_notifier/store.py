@@ -9,33 +9,16 @@ from typing import Any
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import upcast
 from haas_common.eventstore import NewEvent, append, payload_text
+from haas_common.projections import past
+from haas_common.relay import Page
 from haas_common.sealing import Stored, Subject
-from haas_notifier import domain
+from haas_notifier import domain, projection
 from haas_notifier.domain import Cause, Envelope, Facts, OwnedTask
 
 SQL = load_queries("haas_notifier")
-RELAY = "notifier"
 #: A failure's dependents are read up to here; a plan has at most 10,000 tasks.
 AFFECTED_MAX = 10_000
 PlanKey = tuple[str, str, str]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Position:
-    """Everything up to here was read: the transaction (as PostgreSQL writes an xid8) and the row."""
-
-    xid: str
-    id: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RelayPage:
-    """The next events of all projects: those that somebody may have to hear of, and where the page ends."""
-
-    start: Position
-    end: Position
-    causes: tuple[Cause, ...]
-    events: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,41 +58,13 @@ class Head:
 # ── The relay ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def all_scopes(tx: Tx) -> frozenset[Scope]:
-    """Returns every project that there is."""
-    rows = await tx.all(SQL.relay_projects)
-    return frozenset(Scope(r["tenant_id"], r["project_id"]) for r in rows)
-
-
-async def has_unseen_project(tx: Tx) -> bool:
-    """Tells whether there is a project that the transaction's context does not open."""
-    return await tx.maybe(SQL.relay_unseen_project) is not None
-
-
-async def next_page(tx: Tx, limit: int) -> RelayPage:
-    """Returns what follows the relay's cursor, and is settled: no transaction that could still come before it runs."""
-    await tx.run(SQL.relay_begin, name=RELAY)
-    cursor = await tx.one(SQL.relay_cursor, name=RELAY)
-    start = Position(cursor["at_xid"], cursor["at_id"])
-    rows = await tx.all(SQL.relay_page, xid=start.xid, id=start.id, causes=list(domain.CAUSES), limit=limit)
-    causes = tuple(
-        Cause(
-            r["tenant_id"], r["project_id"], r["seq"], r["event_type"], r["plan_id"], r["task_id"], r["payload"],
-            r["schema_version"],
-        )
-        for r in rows
-        if r["payload"] is not None
-    )  # fmt: skip
-    end = Position(rows[-1]["at_xid"], rows[-1]["at_id"]) if rows else start
-    return RelayPage(start, end, causes, len(rows))
-
-
-async def advance(tx: Tx, page: RelayPage) -> bool:
-    """Moves the cursor to the page's end; False where another relay has moved it since the page was read."""
-    changed = await tx.run(
-        SQL.relay_advance, name=RELAY, xid=page.end.xid, id=page.end.id, from_xid=page.start.xid, from_id=page.start.id
+def causes_of(page: Page) -> tuple[Cause, ...]:
+    """Returns those events of a page that somebody may have to hear of."""
+    return tuple(
+        Cause(e.tenant_id, e.project_id, e.seq, e.event_type, e.plan_id, e.task_id, e.payload, e.schema_version)
+        for e in page.events
+        if e.payload is not None
     )
-    return changed == 1
 
 
 async def opened(tx: Tx, causes: Sequence[Cause]) -> tuple[Cause, ...]:
@@ -192,16 +147,8 @@ async def send(tx: Tx, lease: Lease, envelopes: Sequence[Envelope], requesters: 
         for batch in batches
     ]  # fmt: skip
     recorded = await append(tx, events, lease)
-    rows = []
-    for batch, place in zip(batches, recorded, strict=True):
-        at = place.recorded_at.astimezone(datetime.UTC).isoformat()
-        rows += [
-            {
-                "tenant_id": e.tenant_id, "project_id": e.project_id, "seq": e.cause_seq, "receiver_id": e.receiver_id,
-                "message_id": e.message_id, "envelope": e.to_json(place.seq, at), "sent_at": at,
-            }
-            for e in batch
-        ]  # fmt: skip
+    told = [past(event, place) for event, place in zip(events, recorded, strict=True)]
+    rows = [row for event in told for row in projection.rows(event)]
     await tx.run(SQL.keep_envelopes, rows=json.dumps(rows, ensure_ascii=False))
 
 

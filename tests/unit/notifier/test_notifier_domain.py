@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haas_common.eventstore import PAYLOAD_BYTES_MAX, payload_text
-from haas_notifier import domain
+from haas_common.projections import Past
+from haas_notifier import domain, projection
 from haas_notifier.domain import Cause, Envelope, Facts, OwnedTask
 
 
@@ -100,9 +101,12 @@ def test_a_message_has_the_same_id_however_often_it_is_decided():
 
 
 def test_an_envelope_has_the_plans_form():
-    envelope = domain.decide(ERROR, Facts("es", affected=(owned("T-4", "a"),)))[0].to_json(
-        9, "2025-11-08T14:01:00+00:00"
-    )
+    decided = domain.decide(ERROR, Facts("es", affected=(owned("T-4", "a"),)))
+    told = Past(
+        "t-one", "p-one", 9, "notify/pl-1", 1, "NotificationSent", "pl-1", "", domain.SENDER_ID,
+        domain.sent_payload(decided), "2025-11-08T14:01:00+00:00",
+    )  # fmt: skip
+    envelope = projection.rows(told)[0]["envelope"]
     assert list(envelope)[:11] == [
         "message_id", "conversation_id", "sender_id", "receiver_id", "timestamp", "performative", "schema_version",
         "tenant_id", "project_id", "nl_summary", "content",

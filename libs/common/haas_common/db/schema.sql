@@ -368,6 +368,18 @@ CREATE TABLE notifications (
 );
 CREATE INDEX notifications_inbox ON notifications (tenant_id, project_id, receiver_id, seq DESC);
 
+-- What a project used, by day: a read model that a tailing projector keeps (haas_gateway.usage).
+CREATE TABLE usage (
+  tenant_id scope_id NOT NULL,
+  project_id scope_id NOT NULL,
+  -- In UTC.
+  day date NOT NULL,
+  metric text NOT NULL,
+  amount bigint NOT NULL CHECK (amount > 0),
+  PRIMARY KEY (tenant_id, project_id, day, metric),
+  FOREIGN KEY (tenant_id, project_id) REFERENCES projects
+);
+
 -- ── Policies and privileges ──────────────────────────────────────────────────────────────────────────────────────
 
 DO $$
@@ -375,7 +387,8 @@ DECLARE
   t text;
 BEGIN
   FOREACH t IN ARRAY ARRAY['profiles', 'documents', 'inputs', 'requests', 'project_heads', 'stream_heads', 'events',
-                           'tasks_read', 'task_edges', 'artifacts_read', 'resource_locks', 'notifications'] LOOP
+                           'tasks_read', 'task_edges', 'artifacts_read', 'resource_locks', 'notifications',
+                           'usage'] LOOP
     EXECUTE format('ALTER TABLE haas.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', t);
     EXECUTE format('CREATE POLICY one_scope ON haas.%I
       USING ((tenant_id || ''/'' || project_id) = ANY ((SELECT haas.scopes())::text[]))
@@ -433,6 +446,9 @@ BEGIN
 END $$;
 ALTER DEFAULT PRIVILEGES FOR ROLE haas_owner IN SCHEMA haas GRANT SELECT ON TABLES TO haas_backup;
 ALTER DEFAULT PRIVILEGES FOR ROLE haas_owner IN SCHEMA haas GRANT SELECT ON SEQUENCES TO haas_backup;
+
+GRANT SELECT ON usage TO haas_app;
+GRANT SELECT, INSERT, UPDATE ON usage TO haas_projector;
 
 -- ── Hot tables ───────────────────────────────────────────────────────────────────────────────────────────────────
 

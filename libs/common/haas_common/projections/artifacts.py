@@ -11,6 +11,9 @@ _FACTS = (
 )  # fmt: skip
 
 
+KEY = ("tenant_id", "project_id", "artifact_id")
+
+
 def touched(event: Past) -> Sequence[Key]:
     """Returns the artifact that an event changes."""
     return [(event.tenant_id, event.project_id, event.payload["artifact_id"])]
@@ -23,7 +26,7 @@ def apply(row: Row | None, event: Past) -> Row | None:
         # The status of a version that was superseded since is its history's alone.
         if row is None or row["version"] != facts["version"]:
             return row
-        return {**row, "status": facts["status_to"], "updated_at": event.at}
+        return {**row, "status": facts["status_to"]}
     return {
         "tenant_id": event.tenant_id,
         "project_id": event.project_id,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from haas_common.projections import Key, Past, Row
 
 TYPES = ("LockGranted", "ResourceReleased")
+KEY = ("tenant_id", "project_id", "path")
 FREE = ""
 
 
