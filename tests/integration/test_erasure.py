@@ -328,6 +328,8 @@ async def test_the_history_tells_of_it_without_the_name(world: World) -> None:
     assert (row[0], row[1]) == (f"erasure/{done.subject_hash}", "boss")
     assert "ana" not in json.dumps(row[2]).replace(done.subject_hash, "")
     assert row[2]["key_ids"] == list(done.key_ids)
+    # Who verifies the history knows which bytes are gone for a reason.
+    assert len(row[2]["refs"]) == done.blobs > 0
 
 
 async def test_work_of_others_goes_on_meanwhile(world: World) -> None:

@@ -27,6 +27,8 @@ METHOD = "EraseData"
 LEASE = "relay/erasure"
 _OVER = ("completed", "failed", "cancelled")
 _ERASE_S = 50.0
+#: An address takes 74 bytes of a payload of 32 KiB at most.
+_REFS_PER_EVENT = 200
 _BLOBS_PER_STEP = 1000
 _NAMED_MAX = 5
 REFUSED: Mapping[str, Any] = {
@@ -171,14 +173,21 @@ async def _erase(tx: Tx, order: Order) -> Erased:
     done = Erased(whose)
     if held.key_ids or held.plan_ids or held.uploads:
         await store.scrub(tx, scope, order.subject, held, REFUSED)
-        blobs = len({*held.refs, *held.uploads})
-        facts = {"key_ids": list(held.key_ids), "artifacts": len(held.artifact_ids), "blobs": blobs}
-        payload = {"subject_hash": whose, **facts, "reason": order.reason}
-        event = NewEvent(
-            scope, f"erasure/{whose}", "DataErased", payload, order.actor, causation_id=order.request_id,
-            trace_id=order.trace_id,
-        )  # fmt: skip
-        seq = (await append(tx, [event]))[0].seq
+        refs = sorted({*held.refs, *held.uploads})
+        facts = {"key_ids": list(held.key_ids), "artifacts": len(held.artifact_ids), "blobs": len(refs)}
+        payloads = [{"subject_hash": whose, **facts, "reason": order.reason, "refs": refs[:_REFS_PER_EVENT]}]
+        # Who verifies the history has to know which bytes are gone for a reason.
+        for at in range(_REFS_PER_EVENT, len(refs), _REFS_PER_EVENT):
+            more = {"key_ids": [], "artifacts": 0, "blobs": 0, "refs": refs[at : at + _REFS_PER_EVENT]}
+            payloads.append({"subject_hash": whose, "reason": order.reason, **more})
+        events = [
+            NewEvent(
+                scope, f"erasure/{whose}", "DataErased", payload, order.actor, causation_id=order.request_id,
+                trace_id=order.trace_id,
+            )
+            for payload in payloads
+        ]  # fmt: skip
+        seq = (await append(tx, events))[0].seq
         done = Erased(whose, **facts, plans=len(held.plans), seq=seq)
     mark = domain.fingerprint(order.subject, order.reason)
     await store.keep_request(tx, scope, METHOD, order.request_id, mark, dataclasses.asdict(done))

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from haas_common.events.base import Count, EventType, Named, Number, Payload
+from haas_common.events.base import Count, EventType, Hash, Named, Number, Payload
 
 _OWNER = "orchestrator"
 
@@ -51,6 +51,9 @@ class DataErased(Payload):
     artifacts: Count = Field(description="How many artifacts were erased with them.")
     blobs: Count = Field(description="How many blobs were erased with them.")
     reason: str = Field(description="Why, as whoever ordered it said; it names no person.")
+    refs: list[Hash] = Field(
+        default_factory=list, description="The blobs that were erased; many are told by several events."
+    )
 
 
 class FirstKept(Payload):
