@@ -8,12 +8,13 @@ from tests.house.tree import SERVICES, shipped
 
 #: Where connections are made and statements are sent: the doors, the migration, the catalogue's lint, the doorbell's
 #: own connection (LISTEN and NOTIFY), the rebuild of a read model (whole tables, of all tenants, by the fleet's owner),
-#: and the embedded fleet's creation of its database.
+#: the operator's commands on ranges of the history, and the embedded fleet's creation of its database.
 RAW_SQL = {
     "libs/common/haas_common/db/doors.py",
     "libs/common/haas_common/db/lint.py",
     "libs/common/haas_common/db/migrate.py",
     "libs/common/haas_common/doorbell.py",
+    "libs/common/haas_common/history/partitions.py",
     "libs/common/haas_common/projections/log.py",
     "libs/common/haas_common/projections/rebuild.py",
     "libs/common/haas_common/projections/shadow.py",

@@ -15,6 +15,7 @@ from haas_common.audit.checkpoints import PROJECTS_MAX, TENANT_PROJECT
 from haas_common.audit.findings import Report
 from haas_common.audit.rows import lines_of
 from haas_common.audit.verify import verify
+from haas_common.blobs import BlobStore
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.eventstore import NewEvent, append
@@ -91,7 +92,7 @@ async def world(database: TestDatabase, tmp_path: Path) -> AsyncIterator[World]:
     keys = FleetKeys.open(tmp_path / "orchestrator")
     doors = await Database.open(short_url(database.app_dsn), database.context_key, "test")
     try:
-        yield World(database.admin_dsn, doors, keys, tmp_path, Signer(doors, keys))
+        yield World(database.admin_dsn, doors, keys, tmp_path, Signer(doors, keys, BlobStore(tmp_path / "store")))
     finally:
         await doors.close()
 
@@ -142,7 +143,7 @@ async def test_a_checkpoint_tells_of_what_changed_and_a_new_signer_goes_on_from_
     await world.happen(two, 3)
     await world.sign()
     await world.happen(two, 1)
-    world.signer = Signer(world.doors, world.keys)
+    world.signer = Signer(world.doors, world.keys, BlobStore(world.secrets / "store"))
     checkpoint, _ = await world.sign()
     assert {r.project_id: r.last_seq for r in checkpoint.projects} == {TENANT_PROJECT: 1, "p-two": 4}
     assert (await world.verified()).valid
@@ -162,7 +163,7 @@ async def test_more_projects_than_a_checkpoint_holds_follow_at_once(world: World
 async def test_of_two_signers_one_writes_a_number_and_both_go_on(world: World) -> None:
     (one,) = world.project("p-one")
     await world.happen(one, 3)
-    other = Signer(world.doors, world.keys)
+    other = Signer(world.doors, world.keys, BlobStore(world.secrets / "store"))
     scopes = await store.scopes_of(world.doors, TENANT)
     for turn in range(5):
         await world.happen(one, 1)

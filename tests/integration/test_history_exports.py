@@ -87,7 +87,7 @@ async def world(database: TestDatabase, tmp_path: Path) -> AsyncIterator[World]:
     keys = FleetKeys.open(home.secrets / "orchestrator")
     doors = await Database.open(short_url(database.app_dsn), database.context_key, "test")
     try:
-        found = World(database.admin_dsn, doors, home, keys, Signer(doors, keys))
+        found = World(database.admin_dsn, doors, home, keys, Signer(doors, keys, BlobStore(home.store)))
         await _lived(found)
         yield found
     finally:
@@ -273,7 +273,7 @@ async def test_an_import_has_the_same_history_and_its_chain_goes_on(
     doors = await Database.open(short_url(database.app_dsn), database.context_key, "test")
     try:
         there = dataclasses.replace(world, dsn=database.admin_dsn, doors=doors, home=home)
-        there.signer = Signer(doors, world.keys)
+        there.signer = Signer(doors, world.keys, BlobStore(home.store))
         one = Scope(TENANT, "p-one")
         async with doors.tenant_tx(one) as tx:
             await append(tx, [NewEvent(one, "plan/1", "TaskReady", {}, "ana")])

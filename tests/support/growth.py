@@ -31,7 +31,7 @@ class Growth:
     async def next_range(self) -> None:
         """Goes to the beginning of the next range; the ranges that the next events need are made."""
         last = self.plans.execute("SELECT last_value FROM haas.events_id_seq")[0][0]
-        self.jump((last // RANGE + 1) * RANGE - 1)
+        self.jump(((last + 1) // RANGE + 1) * RANGE - 1)
         await make_room(self.database, KEEPER)
 
     async def append(self, scope: Scope, streams: Sequence[str], plan_id: str = "") -> list[Recorded]:

@@ -24,6 +24,8 @@ _REF = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
 _ASIDE = ".aside-"
+#: The project that a tenant's own events stand in, and where the bytes that they name lie: no project can be named so.
+_TENANT_PROJECT, _TENANT_FOLDER = "*", "_tenant"
 
 
 def ref_of(data: bytes) -> str:
@@ -32,15 +34,16 @@ def ref_of(data: bytes) -> str:
 
 
 def key_of(scope: Scope, ref: str) -> str:
-    """Returns where a blob lies below the root: <tenant>/<project>/<2 digits>/<64 digits>.
+    """Returns where a blob lies below the root: <tenant>/<project, or _tenant>/<2 digits>/<64 digits>.
 
     Raises:
         ResourceNotFound: it is no address, or the scope no tenant's project.
     """
     match = _REF.match(ref)
-    if not match or not _ID.match(scope.tenant_id) or not _ID.match(scope.project_id):
+    own = scope.project_id == _TENANT_PROJECT
+    if not match or not _ID.match(scope.tenant_id) or not (own or _ID.match(scope.project_id)):
         raise not_there(ref)
-    return f"{scope.tenant_id}/{scope.project_id}/{match[1][:2]}/{match[1]}"
+    return f"{scope.tenant_id}/{_TENANT_FOLDER if own else scope.project_id}/{match[1][:2]}/{match[1]}"
 
 
 def not_there(ref: str) -> errors.ResourceNotFound:

@@ -47,7 +47,7 @@ async def main(config: Config) -> None:
 
     privacy = Privacy(database, doorbell, artifacts.blobs)
     keys = FleetKeys.open(config.secrets_dir)
-    signer = Signer(database, keys)
+    signer = Signer(database, keys, artifacts.blobs)
     policy = Policy(config.checkpoint_events, config.checkpoint_s)
 
     async def audit(lease: Lease) -> None:

@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from haas_common import errors
-from haas_common.audit import checkpoints
+from haas_common.audit import checkpoints, genesis
 from haas_common.audit.checkpoints import PROJECTS_MAX, TENANT_PROJECT, Checkpoint, Record
+from haas_common.blobs import Blobs
 from haas_common.db import Database, Lease, Scope, Tx
 from haas_common.eventstore import NewEvent, append
 from haas_common.fleet_keys import FleetKeys
@@ -66,9 +67,10 @@ class Known:
 class Signer:
     """Signs every tenant's checkpoints; one at a time in a process."""
 
-    def __init__(self, database: Database, keys: FleetKeys) -> None:
+    def __init__(self, database: Database, keys: FleetKeys, blobs: Blobs) -> None:
         self._database = database
         self._keys = keys
+        self._blobs = blobs
         self._known: dict[str, Known] = {}
         self._one = asyncio.Lock()
 
@@ -148,6 +150,25 @@ class Signer:
                         found.records[record.project_id] = record
                         if record.project_id == TENANT_PROJECT:
                             found.own = record.last_seq - (checkpoint.number - 1)
-            if len(page) < _CHAIN_PAGE or wanted <= found.records.keys():
+            if wanted <= found.records.keys():
+                return found
+            if len(page) < _CHAIN_PAGE:
+                await self._read_dropped(tx, tenant_id, found)
                 return found
             before = page[-1].number
+
+    async def _read_dropped(self, tx: Tx, tenant_id: str, found: Known) -> None:
+        """Takes what checkpoints said that were dropped with old events: a signed document tells it."""
+        ref = await store.genesis_ref(tx, tenant_id)
+        if not ref:
+            return
+        data = await asyncio.to_thread(self._blobs.read, Scope(tenant_id, TENANT_PROJECT), ref)
+        document = genesis.read(tenant_id, data)
+        if document.checkpoint is None:
+            return
+        found.newest = found.newest or document.checkpoint
+        for record in document.records:
+            if record.project_id not in found.records:
+                found.records[record.project_id] = record
+                if record.project_id == TENANT_PROJECT:
+                    found.own = record.last_seq - (document.checkpoint.number - 1)

@@ -9,6 +9,7 @@ from haas_common.audit.checkpoints import TENANT_PROJECT, Checkpoint, Record
 from haas_common.audit.merkle import Fold, stream_leaf
 from haas_common.audit.rows import line_of
 from haas_common.db import Database, Scope, Tx, load_queries
+from haas_common.events import upcast
 
 SQL = load_queries("haas_orchestrator")
 #: Heads are folded so many at a time, a few milliseconds each; the loop has other work meanwhile.
@@ -79,6 +80,12 @@ async def checkpoints_page(tx: Tx, tenant_id: str, before: int, limit: int) -> l
     """Returns a page of checkpoints below a number (0: the newest), newest first."""
     rows = await tx.all(SQL.audit_checkpoints, tenant_id=tenant_id, before=before or _NEVER, limit=limit)
     return [checkpoints.read(tenant_id, row["payload"]) for row in rows]
+
+
+async def genesis_ref(tx: Tx, tenant_id: str) -> str:
+    """Returns the address of the document that a tenant's history begins from; empty where nothing was dropped."""
+    row = await tx.maybe(SQL.audit_dropped, tenant_id=tenant_id)
+    return upcast("HistoryDropped", row["schema_version"], row["payload"])["genesis_ref"] if row else ""
 
 
 async def lines(
