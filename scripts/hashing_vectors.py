@@ -13,9 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from haas_common import artifact_file
+from haas_common.artifact_signing import agent_key, certified
 from haas_common.audit import checkpoints, merkle
 from haas_common.audit.blobs import certificate_bytes
 from haas_common.audit.checkpoints import Record
+from haas_common.db import Scope
+from haas_common.fleet_keys import raw_public
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "reference" / "hashing-vectors.json"
@@ -126,11 +129,33 @@ def certificate() -> dict[str, str]:
     }  # fmt: skip
 
 
+def agents() -> list[dict[str, Any]]:
+    """Returns agents' keys and certificates under the fleet's artifact key; a name is bytes of UTF-8."""
+    made = []
+    for tenant, project, agent in (("t-medluxe", "p-q4-2025", "agent-42"), ("t-medluxe", "p-q1-2026", "niña@medluxe")):
+        scope = Scope(tenant, project)
+        key = agent_key(_KEY, scope, agent)
+        public = raw_public(key.public_key())
+        made.append(
+            {
+                "tenant_id": tenant,
+                "project_id": project,
+                "agent": agent,
+                "public_key": base64.b64encode(public).decode(),
+                "certificate": base64.b64encode(_KEY.sign(certified(scope, agent, public))).decode(),
+                "signed": "sha256:" + "0" * 64,
+                "signature": base64.b64encode(key.sign(b"sha256:" + b"0" * 64)).decode(),
+            }
+        )
+    return made
+
+
 def document() -> str:
     """Returns the file's text."""
     public = _KEY.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     vectors = {
-        "events": events(), "artifacts": artifacts(), "certificate": certificate(), "trees": trees(),
+        "events": events(), "artifacts": artifacts(),
+        "agents": agents(), "certificate": certificate(), "trees": trees(),
         "checkpoints": signed(), "ed25519_public_key": base64.b64encode(public).decode(),
     }  # fmt: skip
     return json.dumps(vectors, indent=1, ensure_ascii=False) + "\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from psycopg.rows import dict_row
 
 from haas_common import artifact_file
@@ -85,6 +85,19 @@ def test_the_artifacts_vectors_follow_from_the_page_and_from_the_store() -> None
         assert (artifact_file.parse(file).front["hash_prev"] or "") == before
         key.verify(base64.b64decode(artifact["signature"]), artifact["hash_curr"].encode())
         before = artifact["hash_curr"]
+
+
+def test_the_agents_vectors_follow_from_the_page() -> None:
+    fleet = Ed25519PublicKey.from_public_bytes(base64.b64decode(VECTORS["ed25519_public_key"]))
+    assert len(VECTORS["agents"]) == 2
+    for agent in VECTORS["agents"]:
+        who = (agent["tenant_id"], agent["project_id"], agent["agent"])
+        key = Ed25519PrivateKey.from_private_bytes(hashing.agent_seed(bytes(range(32)), *who))
+        public = key.public_key().public_bytes_raw()
+        assert base64.b64encode(public).decode() == agent["public_key"]
+        body = b"haas.agent.v1\0" + hashing.framed(*who, public)
+        fleet.verify(base64.b64decode(agent["certificate"]), body)
+        key.public_key().verify(base64.b64decode(agent["signature"]), agent["signed"].encode())
 
 
 @pytest.mark.parametrize("at", ["version: 1", "leads", "Résumé", "not a field here", "signer"])

@@ -1,4 +1,4 @@
-"""Artifacts whose bytes change behind the fleet's back: found, told once, refused as input, told to whom it concerns."""
+"""Artifacts whose bytes change behind our back: found, told once, refused as input; and what else is done to them."""
 
 import asyncio
 import dataclasses

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,3 +76,10 @@ def certificate_bytes(said: Mapping[str, str]) -> bytes:
     """Returns what an agent's certificate signs."""
     key = base64.b64decode(said["signer_key"])
     return b"haas.agent.v1\x00" + framed(said["tenant_id"], said["project_id"], said["signer"], key)
+
+
+def agent_seed(fleet_key: bytes, tenant_id: str, project_id: str, agent: str) -> bytes:
+    """Returns an agent's private key: HKDF-SHA256 (RFC 5869) without a salt, one block of 32 bytes."""
+    info = b"haas.agent.v1\0" + b"\0".join(part.encode() for part in (tenant_id, project_id, agent))
+    extracted = hmac.digest(bytes(32), fleet_key, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
