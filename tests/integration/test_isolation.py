@@ -289,3 +289,41 @@ def test_the_planners_statistics_tell_nothing(app: psycopg.Connection, tables: l
         row[0] for row in app.execute("SELECT DISTINCT tablename FROM pg_stats WHERE schemaname = 'haas'").fetchall()
     }
     assert shown & set(tables) == set()
+
+
+# ── Leases ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+MOVES = {
+    "a lease": "UPDATE leases SET owner = 'me', epoch = epoch + 1",
+    "a cursor": "UPDATE relay_cursors SET id = 0",
+    "a new cursor": "INSERT INTO relay_cursors VALUES ('mine', '1', 0)",
+}
+
+
+@pytest.mark.parametrize("what", MOVES)
+async def test_nobody_moves_without_a_lease(doors: Database, database: TestDatabase, what: str) -> None:
+    with psycopg.connect(short_url(database.admin_dsn), autocommit=True) as admin:
+        admin.execute("INSERT INTO haas.relay_cursors VALUES ('notifier', '1', 0) ON CONFLICT DO NOTHING")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        async with doors.tenant_tx(MINE) as tx:
+            await tx.run(Query("move", "", MOVES[what]))
+
+
+async def test_a_relay_moves_its_own_cursor_and_a_shard_none(doors: Database, database: TestDatabase) -> None:
+    with psycopg.connect(short_url(database.admin_dsn), autocommit=True) as admin:
+        admin.execute("INSERT INTO haas.relay_cursors VALUES ('notifier', '1', 0) ON CONFLICT DO NOTHING")
+    own = Query("move", "", "UPDATE relay_cursors SET id = id WHERE name = 'notifier'")
+    async with doors.batch_tx(Lease("relay/notifier", 1), []) as tx:
+        assert await tx.run(own) == 1
+    for other in ("relay/usage", "shard/1"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            async with doors.batch_tx(Lease(other, 1), []) as tx:
+                await tx.run(own)
+
+
+async def test_a_shards_owner_takes_shards_and_no_relay(doors: Database) -> None:
+    async with doors.batch_tx(Lease("shard/1", 1), []) as tx:
+        assert await tx.run(Query("take", "", "UPDATE leases SET owner = owner WHERE name = 'shard/2'")) == 1
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        async with doors.batch_tx(Lease("shard/1", 1), []) as tx:
+            await tx.run(Query("take", "", "UPDATE leases SET owner = owner WHERE name = 'relay/notifier'"))

@@ -16,7 +16,7 @@ _CHECKED = {
 _BY_TYPE = {
     "text": "'v' || g", "int8": "g", "int4": "g", "int2": "(g % 16)", "timestamptz": "now()", "bool": "false",
     "json": "'{}'", "bytea": "sha256(int8send(g))", "_text": "'{}'", "_int4": "ARRAY[g]",
-    "xid8": "pg_current_xact_id()",
+    "xid8": "pg_current_xact_id()", "date": "'2026-01-01'::date + g::int",
 }  # fmt: skip
 
 

@@ -102,8 +102,8 @@ class Tx:
 
     async def _execute(self, query: Query, params: dict[str, Any]) -> psycopg.AsyncCursor[dict[str, Any]]:
         """Sends a query; its span names it and says nothing of what it says."""
-        # Without parameters psycopg would send the text as it is, and the server run every statement between semicolons:
-        # PREPARE and DECLARE … WITH HOLD of an injected one would stay on the connection for the next to borrow it.
+        # Without parameters psycopg would send the text as it is, and the server run every statement of it: PREPARE and
+        # DECLARE … WITH HOLD of an injected one would stay on the connection for the next to borrow it.
         prepare = None if params else True
         if not tracing.active():
             return await self._connection.execute(query.sql.encode(), params, prepare=prepare)

@@ -126,7 +126,7 @@ _RULES: dict[str, bytes] = {
                             WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
            AND (has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
                 OR has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE, TRIGGER, MAINTAIN'))""",
-    "a tenant table has exactly one policy that admits, for every command and role, by the signed context": b"""
+    "a guarded table has exactly one policy that admits, for every command and role, by the signed context": b"""
         WITH allowed (relname, qual, checked) AS (
           VALUES (NULL, 'tenant_id||''/''||project_id=ANYSELECTscopes', 'tenant_id||''/''||project_id=ANYSELECTscopes'),
                  ('plans', 'tenant_id||''/''||project_id=ANYSELECTscopesOR''shard/''||shard=SELECTlease', NULL),
@@ -134,7 +134,9 @@ _RULES: dict[str, bytes] = {
                  ('tenants', 'tenant_id=ANYSELECTtenantsOR''*''=ANYSELECTtenants', 'tenant_id=ANYSELECTtenants'),
                  ('projects', 'tenant_id||''/''||project_id=ANYSELECTscopesORtenant_id||''/*''=ANYSELECTscopes'
                               || 'OR''*/*''=ANYSELECTscopesORSELECTlease~~''relay/%''',
-                  'tenant_id||''/''||project_id=ANYSELECTscopesORtenant_id||''/*''=ANYSELECTscopes')
+                  'tenant_id||''/''||project_id=ANYSELECTscopesORtenant_id||''/*''=ANYSELECTscopes'),
+                 ('leases', 'true', 'split_partname,''/'',1=split_partSELECTlease,''/'',1'),
+                 ('relay_cursors', 'true', '''relay/''||name=SELECTlease')
         ), found AS (
           SELECT c.relname, p.oid, p.polcmd, p.polroles, bare.qual, bare.checked
             FROM pg_class c

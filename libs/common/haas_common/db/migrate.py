@@ -75,6 +75,8 @@ def _check_server(connection: psycopg.Connection[tuple[object, ...]]) -> None:
 def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mapping[str, str]) -> None:
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    # Servers that were initialised before PostgreSQL 15 let everyone create here.
+    connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     for role, how in _ROLES.items():
         _role(connection, role, how)
         grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")

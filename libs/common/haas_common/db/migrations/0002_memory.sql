@@ -165,6 +165,13 @@ GRANT SELECT, INSERT ON events TO haas_writer;
 ALTER TABLE stream_heads FORCE ROW LEVEL SECURITY;
 ALTER TABLE project_heads FORCE ROW LEVEL SECURITY;
 
+-- Whoever holds no lease moves none: not even a statement that was slipped into a tenant's transaction.
+ALTER TABLE leases ENABLE ROW LEVEL SECURITY;
+CREATE POLICY holders ON leases
+  USING (true) WITH CHECK (split_part(name, '/', 1) = split_part((SELECT haas.lease()), '/', 1));
+ALTER TABLE relay_cursors ENABLE ROW LEVEL SECURITY;
+CREATE POLICY holders ON relay_cursors USING (true) WITH CHECK ('relay/' || name = (SELECT haas.lease()));
+
 -- ── Narrow roles ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- A tailing projector reads the history and writes its own read model; it cannot append.
