@@ -117,7 +117,7 @@ async def test_a_range_that_is_written_or_has_an_older_one_is_kept(old: Old) -> 
     with pytest.raises(refusals.RangeUnknown):
         await drop(old, "c7_p0")
     with pytest.raises(Refusal):
-        old.dropper.before("c7_p0")
+        old.dropper.older(old.partitions, "c7_p0")
 
 
 async def test_an_empty_range_goes_without_a_word(old: Old) -> None:
@@ -272,6 +272,6 @@ async def test_a_file_that_is_something_else_keeps_the_range(old: Old) -> None:
 
 
 async def test_ranges_are_named_by_age_or_date(old: Old) -> None:
-    assert [found.name for found in old.dropper.before("c0_p1")] == ["c0_p0"]
-    assert [found.name for found in old.dropper.before("2999-01-01")] == ["c0_p0"]
-    assert old.dropper.before("2001-01-01") == []
+    assert [found.name for found in old.dropper.older(old.partitions, "c0_p1")] == ["c0_p0"]
+    assert [found.name for found in old.dropper.older(old.partitions, "2999-01-01")] == ["c0_p0"]
+    assert old.dropper.older(old.partitions, "2001-01-01") == []

@@ -290,11 +290,11 @@ async def test_no_relay_reads_again_what_was_taken_in(
     into(await world.export(tmp_path / "export"))
     seen = rows(
         elsewhere[0].admin_dsn,
-        "SELECT count(*) FROM haas.events AS e, haas.relay_cursors AS c WHERE c.name = 'relay/notifier'"
+        "SELECT count(*) FROM haas.events AS e, haas.relay_cursors AS c WHERE c.name = 'notifier'"
         " AND (e.xid, e.id) > (c.xid, c.id)",
     )
     assert seen == [(0,)]
-    assert rows(elsewhere[0].admin_dsn, "SELECT 1 FROM haas.relay_cursors WHERE name = 'relay/notifier'") == [(1,)]
+    assert rows(elsewhere[0].admin_dsn, "SELECT 1 FROM haas.relay_cursors WHERE name = 'notifier'") == [(1,)]
 
 
 async def test_a_tenant_with_a_history_is_left_alone(

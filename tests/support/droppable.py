@@ -14,11 +14,12 @@ from haas_common.db import Database, Scope
 from haas_common.fleet_keys import FleetKeys
 from haas_common.history.drop import Dropper
 from haas_common.history.floors import Held
+from haas_common.history.headroom import make_room
 from haas_common.history.partitions import Partitions
 from haas_common.pki import write_fleet_secrets
 from haas_orchestrator.audit.signer import Signer
 from tests.integration.conftest import TestDatabase
-from tests.support.growth import Growth
+from tests.support.growth import KEEPER, Growth
 
 ONE, TWO, OTHER = Scope("t-one", "p-one"), Scope("t-one", "p-two"), Scope("t-two", "p-one")
 TENANTS = ("t-one", "t-two")
@@ -86,12 +87,15 @@ def secrets_in(folder: Path) -> Path:
 
 @asynccontextmanager
 async def old_history(found: TestDatabase, folder: Path, ranges: int = 2) -> AsyncIterator[Old]:
-    """Yields a history with events of two tenants in each of some ranges, read by all, under checkpoints."""
+    """Yields a history with events of two tenants in each of some ranges, read by all, under checkpoints.
+
+    Below the folder lie `secrets` and `store`, as in a fleet's home.
+    """
     database = await Database.open(found.app_dsn, found.context_key, "test", pool_max=8)
     growth = Growth(found, database)
     with Partitions.opened(found.admin_dsn) as partitions:
         old = Old(
-            growth, partitions, FleetKeys.open(secrets_in(folder / "keys")), BlobStore(folder / "store"), folder, []
+            growth, partitions, FleetKeys.open(secrets_in(folder / "secrets")), BlobStore(folder / "store"), folder, []
         )
         for scope in (ONE, TWO, OTHER, *(Scope(tenant, TENANT_PROJECT) for tenant in TENANTS)):
             growth.plans.project(scope)
@@ -102,6 +106,7 @@ async def old_history(found: TestDatabase, folder: Path, ranges: int = 2) -> Asy
             await old.sign()
             await old.write(1)
         await old.sign()
+        await make_room(database, KEEPER)
         old.read_by_relays()
         yield old
     growth.close()

@@ -32,6 +32,7 @@ COMMANDS = {
     "artifacts": "List, read and verify artifacts.",
     "events": "Read the history.",
     "audit": "Verify, export and import a tenant's history.",
+    "history": "List, drop and move old parts of the history.",
     "privacy": "List and erase what a project's history holds of people.",
     "notifications": "Read the inbox.",
     "tools": "List and call tools.",

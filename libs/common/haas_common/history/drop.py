@@ -42,12 +42,13 @@ class Dropper:
         self._partitions, self._database, self._blobs, self._keys = partitions, database, blobs, keys
         self._told = told
 
-    def before(self, until: str) -> list[Range]:
+    @staticmethod
+    def older(partitions: Partitions, until: str) -> list[Range]:
         """Returns the ranges that are older than a range by name, or than a date, oldest first in their cells.
 
         Of the newest range of a cell, and of the one that is being written, nothing goes. Raises RangeUnknown.
         """
-        ranges = self._partitions.ranges()
+        ranges = partitions.ranges()
         named = next((found for found in ranges if found.name == until), None)
         if named is not None:
             return [r for r in ranges if r.cell == named.cell and r.number < named.number]
@@ -58,8 +59,8 @@ class Dropper:
         limit = limit if limit.tzinfo else limit.replace(tzinfo=datetime.UTC)
         old = []
         for found in ranges:
-            times = self._partitions.times(found)
-            if self._written(found) and (times is None or times[1] < limit):
+            times = partitions.times(found)
+            if _written(partitions, found) and (times is None or times[1] < limit):
                 old.append(found)
         return old
 
@@ -68,7 +69,7 @@ class Dropper:
 
         Raises a Refusal before anything was changed, and where a transaction keeps the range from being detached.
         """
-        if not self._written(found):
+        if not _written(self._partitions, found):
             raise RangeInUse(f"The range {found.name} is not full yet.")
         if found.state == "attached":
             self._partitions.await_writers()
@@ -87,10 +88,6 @@ class Dropper:
             self._told(f"{found.name}: detached")
         self._partitions.drop(found)
         return sum(part.events for part in parts)
-
-    def _written(self, found: Range) -> bool:
-        """Whether its last id was given out."""
-        return found.ids[1] <= self._partitions.last_id() + 1
 
     def _refuse_what_keeps(self, found: Range, parts: Sequence[Part]) -> None:
         older = self._partitions.older_parts(list(parts))
@@ -137,3 +134,8 @@ class Dropper:
                     f"{found.name} is {found.state}, and nothing was signed for {tenant_id}/{part.project_id}:"
                     " attach it again."
                 )
+
+
+def _written(partitions: Partitions, found: Range) -> bool:
+    """Whether its last id was given out."""
+    return found.ids[1] <= partitions.last_id() + 1

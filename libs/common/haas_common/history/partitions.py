@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from haas_common.audit.rows import line_of
 from haas_common.db.doors import connection_parameters
-from haas_common.history.refusals import RangeInUse, RangeUnknown, Refusal
+from haas_common.history.refusals import DatabaseFailed, RangeInUse, RangeUnknown
 
 #: As many ids a range has (haas.add_range).
 IDS = 5_000_000
@@ -80,18 +80,26 @@ class Partitions:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, admin_url: str) -> Iterator["Partitions"]:
-        """Opens a connection that is alone in what it does. Raises Refusal where another operator is at work."""
+        """Opens a connection that is alone in what it does.
+
+        Raises RangeInUse where another operator is at work, DatabaseFailed.
+        """
         parameters = connection_parameters(admin_url, "haas-history")
         parameters["options"] = "-c search_path=haas,public -c lock_timeout=30s"
-        with psycopg.connect(**parameters, autocommit=True, row_factory=dict_row) as connection:
-            found = cls(connection)
-            if not found._one("SELECT pg_try_advisory_lock(hashtext(%s)) AS taken", _LOCK)["taken"]:
-                raise RangeInUse("Another command is at work on the history: wait until it is through.")
-            if not found._one("SELECT rolsuper OR rolbypassrls AS sees FROM pg_roles WHERE rolname = current_user")[
-                "sees"
-            ]:
-                raise Refusal("This database role does not see past row security: use a superuser's HAAS_DATABASE_URL.")
-            yield found
+        try:
+            with psycopg.connect(**parameters, autocommit=True, row_factory=dict_row) as connection:
+                found = cls(connection)
+                # It takes as long as it takes; the server's own limits are for services.
+                found._run("SET transaction_timeout = 0")
+                if not found._one("SELECT pg_try_advisory_lock(hashtext(%s)) AS taken", _LOCK)["taken"]:
+                    raise RangeInUse("Another command is at work on the history: wait until it is through.")
+                sees = "SELECT rolsuper OR rolbypassrls AS sees FROM pg_roles WHERE rolname = current_user"
+                if not found._one(sees)["sees"]:
+                    raise DatabaseFailed("HAAS_DATABASE_URL names a role that does not see past row security.")
+                yield found
+        except psycopg.Error as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise DatabaseFailed(f"The database did not do it: {first}") from error
 
     # ── What is there ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,6 +144,35 @@ class Partitions:
             ).format(_table(found))
         )
         return [Part(**row) for row in rows]
+
+    def ends(self, found: Range) -> list[Part]:
+        """Returns where each project begins and ends in a range, by a few look-ups each; the events are not counted."""
+        rows = self._all(
+            sql.SQL(
+                "WITH RECURSIVE p AS ("
+                "  (SELECT tenant_id, project_id FROM {0} ORDER BY tenant_id, project_id LIMIT 1) UNION ALL"
+                "  SELECT n.tenant_id, n.project_id FROM p CROSS JOIN LATERAL ("
+                "    SELECT tenant_id, project_id FROM {0} AS r"
+                "     WHERE (r.tenant_id, r.project_id) > (p.tenant_id, p.project_id)"
+                "     ORDER BY tenant_id, project_id LIMIT 1) AS n)"
+                "SELECT tenant_id, project_id, 0 AS events,"
+                "       (SELECT min(seq) FROM {0} AS r WHERE (r.tenant_id, r.project_id) = (p.tenant_id, p.project_id))"
+                "         AS first_seq,"
+                "       (SELECT max(seq) FROM {0} AS r WHERE (r.tenant_id, r.project_id) = (p.tenant_id, p.project_id))"
+                "         AS last_seq FROM p"
+            ).format(_table(found))
+        )
+        return [Part(**row) for row in rows]
+
+    def newest_payloads(self, tenant_id: str, stream: str, before: int, limit: int) -> list[tuple[int, dict[str, Any]]]:
+        """Returns the version and the payload of a tenant's own events in a stream, newest first."""
+        rows = self._all(
+            "SELECT version, payload FROM haas.events"
+            " WHERE tenant_id = %s AND project_id = '*' AND stream = %s AND version < %s"
+            " ORDER BY version DESC LIMIT %s",
+            tenant_id, stream, before, limit,
+        )  # fmt: skip
+        return [(row["version"], row["payload"]) for row in rows]
 
     def last_id(self) -> int:
         """Returns the last id that was given out."""

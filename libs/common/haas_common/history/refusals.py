@@ -56,3 +56,9 @@ class FileInTheWay(Refusal):
     """There is a file by that name that is not this range."""
 
     reason = "FILE_EXISTS"
+
+
+class DatabaseFailed(Refusal):
+    """The database did not answer, or did not do what it was told."""
+
+    reason = "DATABASE_FAILED"
