@@ -1,5 +1,6 @@
 """Artifacts by the command line and by REST on a running fleet: versions, worklog, status, tampering, garbage."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,11 @@ def test_a_changed_file_is_refused_told_and_its_bytes_named(fleet: Cli, done: Do
     stored = done.app.get(f"/v1/artifacts/{artifact}")["content"].encode()
     (path,) = [p for p in fleet.home.store.rglob("*") if p.is_file() and p.read_bytes() == stored]
     path.write_bytes(stored[:-2] + b"~\n")
-    refused = done.app.client.get(f"/v1/artifacts/{artifact}", params=done.app.scope)
+    with done.app.stream("/v1/notifications:stream") as frames:
+        refused = done.app.client.get(f"/v1/artifacts/{artifact}", params=done.app.scope)
+        told = next(f.data for f in frames if f.event == "notification" and artifact in json.dumps(f.data))
+    assert (told["performative"], told["content"]["error_code"]) == ("PERFORMATIVE_INFORM", "E_HASH_MISMATCH")
+    assert "no debe usarse" in told["nl_summary"]
     assert refused.status_code == 500
     assert refused.json()["details"][0]["reason"] == "HASH_MISMATCH"
     verdict = fleet.call("artifacts", "verify", artifact, *scoped(done.app))
