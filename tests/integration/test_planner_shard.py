@@ -226,8 +226,8 @@ def two_of_a_shard() -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     "fault",
-    [{"title": "x" * 40_000}, {"title": "a\0b"}, {"kind": "oracle"}],
-    ids=["too large", "a NUL", "not of its type"],
+    [{"title": "x" * 40_000}, {"title": "a\0b"}, {"kind": "oracle"}, {"task_id": "T-1\x1f2"}],
+    ids=["too large", "a NUL", "not of its type", "a name that no append takes"],
 )
 async def test_a_plan_that_the_history_cannot_keep_does_not_stop_the_others_of_its_shard(
     database: TestDatabase, fault: dict[str, str]

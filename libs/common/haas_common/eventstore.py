@@ -16,6 +16,7 @@ SQL = load_queries("haas_common")
 PAYLOAD_BYTES_MAX = 32 * 1024
 # How haas.append reads a batch: events, and the fields of each, apart by characters that JSON cannot hold.
 _EVENT, _FIELD, _FIELDS = "\x1e", "\x1f", 13
+_CONTROL = "the stream, plan, task, actor or trace of an event {} holds a control character"
 # Made once: json.dumps makes an encoder per call wherever an option is not its default.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -79,8 +80,13 @@ def event_text(event_type: str, payload: Mapping[str, Any], schema_version: int 
     return payload_text(payload)
 
 
-def check_storable(event_type: str, payload: Mapping[str, Any]) -> None:
-    """Refuses what `append` would refuse, without a transaction. Raises ValueError as `event_text` does."""
+def check_storable(event_type: str, payload: Mapping[str, Any], *names: str) -> None:
+    """Refuses what `append` would refuse, without a transaction: the payload, or names such as the task and the actor.
+
+    Raises ValueError as `append` does.
+    """
+    if any(mark in name for name in names for mark in (_EVENT, _FIELD, "\0")):
+        raise ValueError(_CONTROL.format(event_type))
     event_text(event_type, payload)
     payload_text(sealed_form(event_type, payload))
 
@@ -109,9 +115,7 @@ def _document(events: Sequence[NewEvent], texts: Sequence[str]) -> str:
         )
         # JSON has no control characters: one more of ours, or a NUL, came with a name.
         if line.count(_FIELD) != _FIELDS - 1 or _EVENT in line or "\0" in line:
-            raise ValueError(
-                f"the stream, plan, task, actor or trace of an event {event.type} holds a control character"
-            )
+            raise ValueError(_CONTROL.format(event.type))
         lines.append(line)
     return _EVENT.join(lines)
 

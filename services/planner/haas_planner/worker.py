@@ -294,7 +294,7 @@ def _unwritable(batch: _Batch) -> list[PlanKey]:
     for key, events in batch.events.items():
         try:
             for event in events:
-                check_storable(event.type, event.payload)
+                check_storable(event.type, event.payload, event.task_id, event.actor)
         except ValueError:
             found.append(key)
     return found
