@@ -191,7 +191,7 @@ FORGE = """
         UPDATE haas.events SET hash = haas.chain_link(NULL, coalesce(before, decode(repeat('00', 32), 'hex')),
                  haas.event_body(e.tenant_id, e.project_id, e.seq, e.stream, e.version, e.event_type, e.schema_version,
                                  e.plan_id, e.task_id, e.actor, e.causation_id, e.correlation_id, e.trace_id,
-                                 e.recorded_at, e.payload))
+                                 (extract(epoch FROM e.recorded_at) * 1000000)::bigint, e.payload::text))
          WHERE tenant_id = e.tenant_id AND project_id = e.project_id AND seq = e.seq;
       END LOOP;
       UPDATE haas.stream_heads AS h SET hash = n.hash FROM haas.events AS n

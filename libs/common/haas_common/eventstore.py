@@ -14,8 +14,10 @@ from haas_common.strings import nul_in
 
 SQL = load_queries("haas_common")
 PAYLOAD_BYTES_MAX = 32 * 1024
-# How haas.append reads a batch: events, and the fields of each, apart by characters that JSON cannot hold.
-_EVENT, _FIELD, _FIELDS = "\x1e", "\x1f", 13
+# How haas.append reads a batch: its streams, its events, the fields of each, apart by characters that JSON cannot hold.
+_PART, _LINE, _FIELD = "\x1d", "\x1e", "\x1f"
+_MARKS = (_PART, _LINE, _FIELD, "\0")
+_STREAM_FIELDS, _EVENT_FIELDS = 4, 10
 _CONTROL = "the stream, plan, task, actor or trace of an event {} holds a control character"
 # Made once: json.dumps makes an encoder per call wherever an option is not its default.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -85,7 +87,7 @@ def check_storable(event_type: str, payload: Mapping[str, Any], *names: str) -> 
 
     Raises ValueError as `append` does.
     """
-    if any(mark in name for name in names for mark in (_EVENT, _FIELD, "\0")):
+    if any(mark in name for name in names for mark in _MARKS):
         raise ValueError(_CONTROL.format(event_type))
     event_text(event_type, payload)
     payload_text(sealed_form(event_type, payload))
@@ -93,31 +95,33 @@ def check_storable(event_type: str, payload: Mapping[str, Any], *names: str) -> 
 
 def _document(events: Sequence[NewEvent], texts: Sequence[str]) -> str:
     """Returns the batch as the one text that haas.append reads; payloads keep their exact bytes."""
+    places: dict[tuple[Scope, str], int] = {}
+    expected: dict[int, int] = {}
     lines = []
     for event, text in zip(events, texts, strict=True):
-        expected = event.expected_version
-        line = _FIELD.join(
-            (
-                event.scope.tenant_id,
-                event.scope.project_id,
-                event.stream,
-                "" if expected is None else str(expected),
-                event.type,
-                str(event.schema_version or EVENT_TYPES[event.type].schema_version),
-                event.plan_id,
-                event.task_id,
-                event.actor,
-                event.causation_id,
-                event.correlation_id,
-                event.trace_id,
-                text,
-            )
-        )
-        # JSON has no control characters: one more of ours, or a NUL, came with a name.
-        if line.count(_FIELD) != _FIELDS - 1 or _EVENT in line or "\0" in line:
-            raise ValueError(_CONTROL.format(event.type))
-        lines.append(line)
-    return _EVENT.join(lines)
+        at = places.setdefault((event.scope, event.stream), len(places) + 1)
+        wanted = event.expected_version
+        if wanted is not None and expected.setdefault(at, wanted) != wanted:
+            raise ValueError("the events of a batch expect different versions of one stream")
+        version = str(event.schema_version or EVENT_TYPES[event.type].schema_version)
+        line = (
+            str(at), event.type, version, event.plan_id, event.task_id, event.actor, event.causation_id,
+            event.correlation_id, event.trace_id, text,
+        )  # fmt: skip
+        lines.append(_line(line, _EVENT_FIELDS, event.type))
+    streams = [
+        _line((scope.tenant_id, scope.project_id, stream, str(expected.get(at, ""))), _STREAM_FIELDS, events[0].type)
+        for (scope, stream), at in places.items()
+    ]
+    return _LINE.join(streams) + _PART + _LINE.join(lines)
+
+
+def _line(fields: Sequence[str], count: int, event_type: str) -> str:
+    line = _FIELD.join(fields)
+    # JSON has no control characters: one more of ours, or a NUL, came with a name.
+    if line.count(_FIELD) != count - 1 or _LINE in line or _PART in line or "\0" in line:
+        raise ValueError(_CONTROL.format(event_type))
+    return line
 
 
 async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None) -> list[Recorded]:
