@@ -2,9 +2,12 @@
 
 import dataclasses
 import datetime
+import itertools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from haas_common import clock, metrics
 from haas_common.db import Lease, Scope, Tx, load_queries
@@ -19,8 +22,6 @@ _PART, _LINE, _FIELD = "\x1d", "\x1e", "\x1f"
 _MARKS = (_PART, _LINE, _FIELD, "\0")
 _STREAM_FIELDS, _EVENT_FIELDS = 4, 10
 _CONTROL = "the stream, plan, task, actor or trace of an event {} holds a control character"
-# Made once: json.dumps makes an encoder per call wherever an option is not its default.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +52,7 @@ class NewEvent:
     subject: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """Where an event came to stand."""
 
     seq: int
@@ -62,14 +62,18 @@ class Recorded:
 
 
 def payload_text(payload: Mapping[str, Any]) -> str:
-    """Returns the bytes that are kept and hashed. Raises ValueError for more than 32 KiB, or a text with a NUL."""
-    text = _encode(payload)
-    if "\\u0000" in text and nul_in(payload):
-        raise ValueError("an event's payload holds no NUL: PostgreSQL cannot read one")
-    # A character has at most four bytes, so that most texts need no count.
-    if len(text) * 4 > PAYLOAD_BYTES_MAX and len(text.encode()) > PAYLOAD_BYTES_MAX:
+    """Returns the bytes that are kept and hashed.
+
+    Raises ValueError for more than 32 KiB, a text with a NUL or half a character, or a number that JSON has not.
+    """
+    data = to_json(payload)
+    if len(data) > PAYLOAD_BYTES_MAX:
         raise ValueError(f"an event's payload has at most {PAYLOAD_BYTES_MAX} bytes; put it into the blob store")
-    return text
+    if b"\\u0000" in data and nul_in(payload):
+        raise ValueError("an event's payload holds no NUL: PostgreSQL cannot read one")
+    if b"NaN" in data or b"Infinity" in data:
+        json.dumps(payload, allow_nan=False)  # they may stand in a text; as numbers it refuses them
+    return data.decode()
 
 
 def event_text(event_type: str, payload: Mapping[str, Any], schema_version: int = 0) -> str:
@@ -95,31 +99,30 @@ def check_storable(event_type: str, payload: Mapping[str, Any], *names: str) -> 
 
 def _document(events: Sequence[NewEvent], texts: Sequence[str]) -> str:
     """Returns the batch as the one text that haas.append reads; payloads keep their exact bytes."""
-    places: dict[tuple[Scope, str], int] = {}
+    places: dict[tuple[str, str, str], int] = {}
     expected: dict[int, int] = {}
     lines = []
     for event, text in zip(events, texts, strict=True):
-        at = places.setdefault((event.scope, event.stream), len(places) + 1)
-        wanted = event.expected_version
+        scope, kind, wanted = event.scope, event.type, event.expected_version
+        at = places.setdefault((scope.tenant_id, scope.project_id, event.stream), len(places) + 1)
         if wanted is not None and expected.setdefault(at, wanted) != wanted:
             raise ValueError("the events of a batch expect different versions of one stream")
-        version = str(event.schema_version or EVENT_TYPES[event.type].schema_version)
+        version = event.schema_version or EVENT_TYPES[kind].schema_version
         line = (
-            str(at), event.type, version, event.plan_id, event.task_id, event.actor, event.causation_id,
-            event.correlation_id, event.trace_id, text,
-        )  # fmt: skip
-        lines.append(_line(line, _EVENT_FIELDS, event.type))
+            f"{at}{_FIELD}{kind}{_FIELD}{version}{_FIELD}{event.plan_id}{_FIELD}{event.task_id}{_FIELD}{event.actor}{_FIELD}"
+            f"{event.causation_id}{_FIELD}{event.correlation_id}{_FIELD}{event.trace_id}{_FIELD}{text}"
+        )
+        lines.append(_checked(line, _EVENT_FIELDS, kind))
     streams = [
-        _line((scope.tenant_id, scope.project_id, stream, str(expected.get(at, ""))), _STREAM_FIELDS, events[0].type)
-        for (scope, stream), at in places.items()
+        _checked(_FIELD.join((*names, str(expected.get(at, "")))), _STREAM_FIELDS, events[0].type)
+        for names, at in places.items()
     ]
     return _LINE.join(streams) + _PART + _LINE.join(lines)
 
 
-def _line(fields: Sequence[str], count: int, event_type: str) -> str:
-    line = _FIELD.join(fields)
-    # JSON has no control characters: one more of ours, or a NUL, came with a name.
-    if line.count(_FIELD) != count - 1 or _LINE in line or _PART in line or "\0" in line:
+def _checked(line: str, fields: int, event_type: str) -> str:
+    """Returns a line. JSON has no control characters: one more of ours, or a NUL, came with a name."""
+    if line.count(_FIELD) != fields - 1 or _LINE in line or _PART in line or "\0" in line:
         raise ValueError(_CONTROL.format(event_type))
     return line
 
@@ -151,7 +154,5 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
     metrics.APPEND_BATCH.observe(len(events))
     metrics.APPENDED.inc(len(events))
     at, hashes = row["recorded_at"], row["hashes"]
-    return [
-        Recorded(seq, version, hashes[n * 32 : n * 32 + 32], at)
-        for n, (seq, version) in enumerate(zip(row["seqs"], row["versions"], strict=True))
-    ]
+    split = [hashes[n : n + 32] for n in range(0, len(hashes), 32)]
+    return list(map(Recorded, row["seqs"], row["versions"], split, itertools.repeat(at)))
