@@ -44,13 +44,19 @@ class ArtifactRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verification:
-    """What checking every version of an artifact found; `first_bad_version` is 0 and `fault` None where all hold."""
+    """What checking every version of an artifact found; `first_bad_version` is 0 and `fault` None where all hold.
+
+    Attributes:
+        versions: how many were checked.
+        first_version: the first of them; those before went with old history (haas_common.history).
+    """
 
     versions: int
     first_bad_version: int
     problem: str
     hash_curr: str
     fault: Fault | None = None
+    first_version: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

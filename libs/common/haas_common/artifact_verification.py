@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from haas_common import artifact_file, errors
@@ -27,26 +28,52 @@ class Verifier:
         self._keys = keys
 
     async def verify(self, tx: Tx, scope: Scope, newest: ArtifactRecord) -> Verification:
-        """Checks every version, oldest first, up to the first that does not hold."""
-        before, after, number = "", 0, 0
+        """Checks every version that the history still tells of, oldest first, up to the first that does not hold."""
+        before, after, number, first = "", 0, 0, 0
         key = {"tenant_id": scope.tenant_id, "project_id": scope.project_id}
         stream = f"artifact/{newest.artifact_id}"
         while True:
             rows = await tx.all(SQL.artifact_versions, **key, stream=stream, after=after, limit=PAGE)
+            if not first:
+                first, before = await self._begin(tx, scope, rows, newest)
+                number = first - 1
             for row in rows:
                 number, after = number + 1, row["version"]
                 facts = upcast(row["event_type"], row["schema_version"], row["payload"])
                 fault = await self._fault(tx, scope, facts, number, before, row["recorded_at"], newest)
                 if fault is not None:
-                    return Verification(number, number, fault.problem, newest.hash_curr, fault)
+                    return Verification(number - first + 1, number, fault.problem, newest.hash_curr, fault, first)
                 before = facts["hash_curr"]
             if len(rows) < PAGE:
                 break
         if before != newest.hash_curr or number != newest.version:
             problem = "the read model does not name the newest version of the history"
             fault = Fault(newest.artifact_id, newest.version, problem, newest.ref, None, None, newest.plan_id)
-            return Verification(number, newest.version, problem, newest.hash_curr, fault)
-        return Verification(number, 0, "", newest.hash_curr)
+            return Verification(number - first + 1, newest.version, problem, newest.hash_curr, fault, first)
+        if first > newest.version:
+            return await self._newest_alone(scope, newest)
+        return Verification(number - first + 1, 0, "", newest.hash_curr, None, first)
+
+    async def _begin(
+        self, tx: Tx, scope: Scope, rows: Sequence[dict[str, Any]], newest: ArtifactRecord
+    ) -> tuple[int, str]:
+        """The first version to check, and the hash that it follows: a later one where old history was dropped."""
+        if rows and rows[0]["version"] == 1:
+            return 1, ""
+        kept = await tx.maybe(SQL.first_seq, tenant_id=scope.tenant_id, project_id=scope.project_id)
+        if kept is not None and kept["seq"] == 1:
+            return 1, ""
+        if not rows:
+            return newest.version + 1, newest.hash_curr
+        facts = upcast(rows[0]["event_type"], rows[0]["schema_version"], rows[0]["payload"])
+        return facts["version"], facts["hash_prev"]
+
+    async def _newest_alone(self, scope: Scope, newest: ArtifactRecord) -> Verification:
+        """Where no event tells of any version, the bytes of the newest are held against the read model."""
+        file = await asyncio.to_thread(load, self._blobs, scope, newest.ref)
+        problem = byte_problem(newest.ref, newest.hash_curr, file)
+        bad = newest.version if problem else 0
+        return Verification(0, bad, problem, newest.hash_curr, None, newest.version + 1)
 
     async def _fault(
         self,

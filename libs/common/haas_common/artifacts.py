@@ -174,13 +174,23 @@ class ArtifactStore:
         return found
 
     async def at_version(self, tx: Tx, scope: Scope, artifact_id: str, version: int) -> ArtifactRecord:
-        """Returns a version's facts (0: the newest's) from the artifact's stream. Raises ResourceNotFound."""
+        """Returns a version's facts (0: the newest's) from the artifact's stream.
+
+        Raises:
+            ResourceNotFound: there is no such artifact or version, or the version went with old history; its metadata
+                then names the `first_version` that is kept.
+        """
         newest = await self.head(tx, scope, artifact_id)
         if version in (0, newest.version):
             return newest
         stream = f"artifact/{artifact_id}"
         row = await tx.maybe(SQL.artifact_version, **_in(scope), stream=stream, number=version)
         if row is None:
+            kept, _ = await self._page(tx, scope, newest, 0, 1)
+            first = kept[0].version if kept else newest.version
+            if version < first:
+                sentence = f"The versions of {artifact_id} before {first} went with old history."
+                raise errors.ResourceNotFound(sentence, resource="artifact", id=artifact_id, first_version=first)
             raise errors.ResourceNotFound(
                 f"{artifact_id} has no version {version}.", resource="artifact", id=artifact_id
             )

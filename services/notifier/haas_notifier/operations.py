@@ -150,7 +150,8 @@ def _patience_s(silence_s: float) -> float:
 
 
 def _check(head: store.Head, after: int) -> None:
-    if after > head.last_seq or (after < head.first_seq - 1):
+    """From 0 on means from the first event that is kept; whoever names a seq is told when what follows it is gone."""
+    if after > head.last_seq or 0 < after < head.first_seq - 1:
         raise errors.CursorOutOfRange(
             f"The history holds the events {head.first_seq} to {head.last_seq}.",
             first_seq=head.first_seq,

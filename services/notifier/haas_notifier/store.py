@@ -158,7 +158,8 @@ async def send(tx: Tx, lease: Lease, envelopes: Sequence[Envelope], requesters: 
 async def head(tx: Tx, scope: Scope) -> Head:
     """Returns where a project's history begins and ends."""
     row = await tx.one(SQL.head, **_scope(scope))
-    return Head(row["first_seq"], row["last_seq"])
+    # Of a project whose last events were dropped too, the next one is the first.
+    return Head(row["first_seq"] or (row["last_seq"] + 1 if row["last_seq"] else 0), row["last_seq"])
 
 
 async def plan_state(tx: Tx, scope: Scope, plan_id: str) -> str:

@@ -44,10 +44,15 @@ async def list_plans(tx: Tx, scope: Scope, before: tuple[str, str], limit: int) 
 
 
 async def graph_of(tx: Tx, scope: Scope, plan_id: str) -> tuple[list[Row], list[Sequence[str]]]:
-    """Returns the contracts of a plan's tasks and its inputs [name, type, ref], as the history has them."""
+    """Returns the contracts of a plan's tasks and its inputs [name, type, ref], as the history has them.
+
+    Both are empty where the plan's beginning went with old history: half a graph would be a wrong one.
+    """
     stream = f"plan/{plan_id}"
+    first = await tx.maybe(SQL.plan_inputs, **_in(scope), stream=stream)
+    if first is None:
+        return [], []
     tasks = await tx.all(SQL.planned_tasks, **_in(scope), plan_id=plan_id, stream=stream)
-    first = await tx.one(SQL.plan_inputs, **_in(scope), stream=stream)
     stored = [Stored(scope, stream, "PlanCreated", first["payload"])]
     stored += [Stored(scope, stream, "TaskPlanned", row["payload"]) for row in tasks]
     created, *opened = await tx.vault.open_all(tx, stored)

@@ -14,6 +14,7 @@ from haas_planner.domain import Event, Plan, apply
 from haas_planner.projection import Changed, PlanKey
 
 SQL = load_queries("haas_planner")
+COMMON = load_queries("haas_common")
 _PAGE = 2000
 
 
@@ -90,16 +91,23 @@ async def running_plans(tx: Tx, shard: int) -> list[tuple[Scope, str]]:
     return [(Scope(r["tenant_id"], r["project_id"]), r["plan_id"]) for r in rows]
 
 
+class PlanGone(Exception):
+    """A plan's events were dropped with old history, some or all: it is over, and cannot be folded any more."""
+
+
 async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> tuple[Plan, str]:
     """Folds a plan's stream and returns it with the trace that it goes on in; one that is not there has no state.
 
     Raises:
+        PlanGone: its first events were dropped.
         ValueError, KeyError: its stream holds an event that this release cannot fold.
         HashMismatch: a sealed value of it was tampered with.
     """
     plan, trace_id, stream = Plan(scope.tenant_id, scope.project_id, plan_id), "", stream_of(plan_id)
     while True:
         rows = await tx.all(SQL.plan_events, **_scope(scope), stream=stream, after=plan.version, limit=_PAGE)
+        if plan.version == 0 and await _begins_late(tx, scope, stream, rows):
+            raise PlanGone(plan_id)
         stored = [Stored(scope, stream, row["event_type"], row["payload"]) for row in rows]
         for row, kept in zip(rows, await tx.vault.open_all(tx, stored), strict=True):
             payload = upcast(row["event_type"], row["schema_version"], kept)
@@ -107,6 +115,13 @@ async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> tuple[Plan, str]:
             trace_id = row["trace_id"] or trace_id
         if len(rows) < _PAGE:
             return plan, trace_id
+
+
+async def _begins_late(tx: Tx, scope: Scope, stream: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether events of a stream came before those that are left. A plan that is not there yet has none."""
+    if rows:
+        return bool(rows[0]["version"] > 1)
+    return await tx.maybe(COMMON.stream_version, **_scope(scope), stream=stream) is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ class Shard:
         self._unchecked: set[PlanKey] = set()
         # Plans that a fault of ours keeps from being decided; the others go on.
         self._quarantined: set[PlanKey] = set()
+        # Ended plans that a command of this batch names and whose events went with old history.
+        self._gone: set[PlanKey] = set()
         self._commands_due = True
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -160,6 +162,10 @@ class Shard:
             for scope, plan_id in missing:
                 try:
                     plan, trace_id = await store.load_plan(tx, scope, plan_id)
+                except store.PlanGone:
+                    self._gone.add((scope, plan_id))
+                    self._eager.pop((scope, plan_id), None)
+                    continue
                 except (ValueError, KeyError, errors.HashMismatch):
                     # Its history holds what this release does not know, e.g. of a newer one, or was tampered with.
                     self._quarantine((scope, plan_id), batch)
@@ -173,6 +179,8 @@ class Shard:
         key = (command.scope, command.plan_id)
         self._traces[key] = command.trace_id
         try:
+            if key in self._gone:
+                raise domain.Refused("PLAN_STATE_CONFLICT", "The plan is over, and its history was dropped.")
             plan = self._plans[key]
             events = self._decided(key, batch, lambda: _command(plan, command))
         except domain.Refused as refused:
@@ -246,6 +254,7 @@ class Shard:
 
     def _after_commit(self, batch: _Batch) -> None:
         self._unchecked.clear()
+        self._gone.clear()
         for key, events in batch.events.items():
             plan = self._plans[key]
             for event in events:

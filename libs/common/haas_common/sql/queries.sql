@@ -74,6 +74,10 @@ SELECT payload
    AND event_type = 'AuditFailed' AND (payload ->> 'version')::bigint = %(number)s
  ORDER BY version LIMIT %(limit)s;
 
+-- first_seq --
+-- The first event of a project that is kept.
+SELECT seq FROM events WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s ORDER BY seq LIMIT 1;
+
 -- stream_version --
 -- How many events a stream has.
 SELECT version FROM stream_heads

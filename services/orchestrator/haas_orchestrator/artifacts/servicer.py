@@ -59,6 +59,7 @@ class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
             first_bad_version=found.first_bad_version,
             problem=found.problem,
             hash_curr=found.hash_curr,
+            first_version=found.first_version,
         )
         if found.fault is not None and found.fault.first_bad_byte is not None:
             response.first_bad_byte = found.fault.first_bad_byte

@@ -112,7 +112,7 @@ class VerifyArtifactRequest(_message.Message):
     def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., artifact_id: _Optional[str] = ...) -> None: ...
 
 class VerifyArtifactResponse(_message.Message):
-    __slots__ = ("valid", "versions_checked", "first_bad_version", "problem", "hash_curr", "first_bad_byte", "last_bad_byte")
+    __slots__ = ("valid", "versions_checked", "first_bad_version", "problem", "hash_curr", "first_bad_byte", "last_bad_byte", "first_version")
     VALID_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_CHECKED_FIELD_NUMBER: _ClassVar[int]
     FIRST_BAD_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +120,7 @@ class VerifyArtifactResponse(_message.Message):
     HASH_CURR_FIELD_NUMBER: _ClassVar[int]
     FIRST_BAD_BYTE_FIELD_NUMBER: _ClassVar[int]
     LAST_BAD_BYTE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_VERSION_FIELD_NUMBER: _ClassVar[int]
     valid: bool
     versions_checked: int
     first_bad_version: int
@@ -127,7 +128,8 @@ class VerifyArtifactResponse(_message.Message):
     hash_curr: str
     first_bad_byte: int
     last_bad_byte: int
-    def __init__(self, valid: _Optional[bool] = ..., versions_checked: _Optional[int] = ..., first_bad_version: _Optional[int] = ..., problem: _Optional[str] = ..., hash_curr: _Optional[str] = ..., first_bad_byte: _Optional[int] = ..., last_bad_byte: _Optional[int] = ...) -> None: ...
+    first_version: int
+    def __init__(self, valid: _Optional[bool] = ..., versions_checked: _Optional[int] = ..., first_bad_version: _Optional[int] = ..., problem: _Optional[str] = ..., hash_curr: _Optional[str] = ..., first_bad_byte: _Optional[int] = ..., last_bad_byte: _Optional[int] = ..., first_version: _Optional[int] = ...) -> None: ...
 
 class ListArtifactVersionsRequest(_message.Message):
     __slots__ = ("tenant_id", "project_id", "artifact_id", "page_size", "page_token")
