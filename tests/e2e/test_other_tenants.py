@@ -32,6 +32,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "PutProfile": {"profile_id": "mine_v1", "yaml": "profile_id: mine_v1\nlanguage: es\n"},
     "GetProfile": {"profile_id": "medluxe_v1"},
     "ListProfiles": {},
+    "GetUsage": {},
     "PutDocument": {"name": "own.md", "text": "Texto propio."},
     "ListTools": {},
     "InvokeTool": {"tool": "artifact.read", "arguments": {"artifact_id": "MINE"}},

@@ -14,6 +14,7 @@ from tests.house.tree import ROOT, shipped
 APPENDERS = {"NewEvent", "emit", "_event", "record"}
 #: The functions among them that hand a caller's type on to NewEvent.
 HAND_ON = {
+    "libs/common/haas_common/locks.py",
     "services/gateway/haas_gateway/operations.py",
     "services/mcp/haas_mcp/store.py",
     "services/planner/haas_planner/store.py",
@@ -21,9 +22,6 @@ HAND_ON = {
 #: Types of plan §4.3 and of the history's upkeep that nothing appends yet, and the room that will. It may only shrink.
 NOT_YET = {
     "HistoryDropped": "retention: the drop of an old range",
-    "LockGranted": "planner: locks on resources",
-    "LockDenied": "planner: locks on resources",
-    "ResourceReleased": "planner: locks on resources",
     "ReplanRequired": "planner: planning a failed part anew",
 }
 _NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")

@@ -39,6 +39,11 @@ class TestDatabase:
     app_dsn: str
     context_key: bytes
 
+    @property
+    def projector_dsn(self) -> str:
+        """The tailing projectors' role: it reads the history and writes their tables alone."""
+        return self.app_dsn.replace("//haas_app:", "//haas_projector:", 1)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def data_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -84,7 +89,8 @@ def template(servers: embedded.Servers) -> str:
             with psycopg.connect(short_url(servers.pg_admin_dsn), autocommit=True) as connection:
                 connection.execute(f"DROP DATABASE IF EXISTS {_TEMPLATE}".encode())
                 connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
-            migrate(_in_database(servers.pg_admin_dsn, _TEMPLATE), _APP_PASSWORD, _CONTEXT_KEY)
+            others = {"haas_projector": _APP_PASSWORD}
+            migrate(_in_database(servers.pg_admin_dsn, _TEMPLATE), _APP_PASSWORD, _CONTEXT_KEY, others)
             done.touch()
     return _TEMPLATE
 
@@ -97,7 +103,7 @@ def copied(servers: embedded.Servers, template: str) -> Iterator[TestDatabase]:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         # A template's own access rules are not copied.
         connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC".encode())
-        connection.execute(f"GRANT CONNECT ON DATABASE {name} TO haas_app".encode())
+        connection.execute(f"GRANT CONNECT ON DATABASE {name} TO haas_app, haas_projector".encode())
     admin = _in_database(servers.pg_admin_dsn, name)
     yield TestDatabase(admin, _as_user(admin, "haas_app", _APP_PASSWORD), _CONTEXT_KEY)
     with psycopg.connect(short_url(servers.pg_admin_dsn), autocommit=True) as connection:

@@ -225,7 +225,7 @@ async def test_an_artifact_of_before_agents_had_keys_verifies(
         )  # fmt: skip
         at = (await append(tx, [event]))[0].recorded_at
         scope = {"tenant_id": "t-one", "project_id": "p-main"}
-        await tx.run(SQL.project_artifact, **scope, **facts, plan_id="", task_id="", at=at)
+        await tx.run(SQL.project_artifact, **scope, **facts, plan_id="", task_id="", created_at=at, updated_at=at)
     pki.rotate_fleet_key(tmp_path / "secrets", "artifact", SERVICES)
     await write(opened, store, "# New", Placing(artifact_id, "agent"))
     async with opened.tenant_tx(ONE) as tx:

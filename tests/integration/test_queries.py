@@ -26,6 +26,7 @@ GROWING = {
     "task_edges",
     "tasks_read",
 }
+ROLES = {"haas_gateway.add_usage": "haas_projector"}
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 
@@ -59,10 +60,12 @@ def plans(servers: embedded.Servers, template: str) -> Iterator[dict[str, dict[s
             admin.execute("ANALYZE")
         found: dict[str, dict[str, Any] | str] = {}
         with psycopg.connect(
-            short_url(database.app_dsn), autocommit=True, options="-c search_path=haas,public"
+            short_url(database.admin_dsn), autocommit=True, options="-c search_path=haas,public"
         ) as connection:
             connection.execute("SET enable_seqscan = off")
             for name, query in named_queries():
+                # What one role alone may write is planned as that role.
+                connection.execute(f"SET ROLE {ROLES.get(name, 'haas_app')}".encode())
                 try:
                     statement = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(query.sql)}"
                     row = connection.execute(statement.encode()).fetchone()

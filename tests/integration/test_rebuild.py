@@ -1,36 +1,77 @@
 """Read models are folds: whatever happened, the rebuilt tables are the live ones, row by row and column by column."""
 
+import asyncio
+import contextlib
+import datetime
+import json
+import os
 import random
-from collections.abc import AsyncIterator
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from haas_common.db import Database, Lease, Scope
-from haas_common.projections.rebuild import Found, Rebuild
+from haas_common import errors, locks
+from haas_common.artifacts import ArtifactStore, BlobStore, Draft, Placing
+from haas_common.db import Database, Lease, Query, Scope
+from haas_common.doorbell import Doorbell
+from haas_common.eventstore import NewEvent, append
+from haas_common.projections import Past, Projection, Shadow
+from haas_common.projections.rebuild import Found, Rebuild, RebuildRunning
+from haas_common.projections.shadow import Unsupported
+from haas_common.sealing import KeyRing
 from haas_common.sockets import short_url
+from haas_gateway.projection import PROJECTIONS as USAGE
+from haas_gateway.worker import UsageProjector
+from haas_mcp.projection import PROJECTIONS as LOCKS
+from haas_notifier.projection import PROJECTIONS as NOTIFICATIONS
+from haas_notifier.worker import Relay
+from haas_orchestrator.projection import PROJECTIONS as ARTIFACTS
 from haas_planner import store
 from haas_planner.domain import Plan
 from haas_planner.projection import PROJECTIONS as PLANS
+from haas_planner.projection import Plans
 from haas_planner.store import Change
 from tests.integration.conftest import TestDatabase
 from tests.integration.test_schema import catalogue_of
 from tests.support import histories
+from tests.support.keys import fleet_keys
+from tests.support.relays import settled
 
 SCOPES = [Scope("t-one", "p-main"), Scope("t-one", "p-other"), Scope("t-two", "p-main")]
 LEASE = Lease("shard/0", 0)
-KNOWN = {**PLANS}
+KNOWN: Mapping[str, Callable[[], Projection]] = {**PLANS, **ARTIFACTS, **LOCKS, **NOTIFICATIONS, **USAGE}
+STATUS = Query(
+    "status", "",
+    "SELECT status FROM artifacts_read"
+    " WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND artifact_id = %(id)s",
+)  # fmt: skip
+TABLES = [table for made in KNOWN.values() for table in made().tables]
 
 
 class World:
     """A database with a random history in it, written as the services write it."""
 
-    def __init__(self, database: Database, admin: psycopg.Connection, place: TestDatabase) -> None:
-        self.database = database
+    def __init__(
+        self,
+        databases: Sequence[Database],
+        admin: psycopg.Connection,
+        place: TestDatabase,
+        data_key: Path,
+        folder: Path,
+    ) -> None:
+        self.database, self.narrow = databases
         self.admin = admin
         self.dsn, self.app_dsn, self.key = place.admin_dsn, place.app_dsn, place.context_key
+        self.data_key, self.ring = data_key, KeyRing(data_key)
+        self.doorbell = Doorbell(self.database)
+        self.artifacts = ArtifactStore(BlobStore(folder / "store"), fleet_keys(folder / "secrets"))
         self.plans = 0
 
     async def plan(self, scope: Scope, chance: random.Random) -> None:
@@ -41,47 +82,260 @@ class World:
                 async with self.database.batch_tx(LEASE, [scope]) as tx:
                     await store.save(tx, LEASE, [Change(plan, plan.version - len(events), events)])
 
-    async def rebuild(self, name: str, *, swap: bool = True) -> Found:
-        return await Rebuild(KNOWN[name](), self.dsn, self.database.vault).run(swap=swap)
+    async def artifact(self, scope: Scope, chance: random.Random) -> None:
+        name, body = f"artf-{chance.randint(1, 5)}", f"# Informe {chance.random()}"
+        now = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
+        async with self.database.tenant_tx(scope) as tx:
+            known = await tx.maybe(STATUS, tenant=scope.tenant_id, project=scope.project_id, id=name)
+            status = known["status"] if known else "draft"
+            draft = Draft("report.md", "doc.report", "report", "Informe", body, {"n": 1}, ["a.csv"], status)
+            kept = await self.artifacts.write(tx, scope, draft, Placing(name, "specialist.report"), now)
+            if status == "draft" and chance.random() < 0.3:
+                await self.artifacts.set_status(tx, scope, kept.artifact_id, "in_progress", "weiter", "ana")
 
-    def table(self, name: str) -> list[str]:
-        rows = self.admin.execute(f"SELECT to_jsonb(t)::text FROM haas.{name} AS t".encode()).fetchall()
-        return sorted(str(row[0]) for row in rows)
+    async def lock(self, scope: Scope, chance: random.Random) -> None:
+        asked = locks.Asked(f"docs/{chance.randint(1, 3)}", f"agent-{chance.randint(1, 3)}", "mcp")
+        async with self.database.tenant_tx(scope) as tx:
+            lock = await locks.grant(tx, scope, asked, chance.randint(1, 3600))
+            if chance.random() < 0.5:
+                assert await locks.release(tx, scope, asked, lock.fence) == lock.granted
 
-    def execute(self, text: str) -> None:
-        self.admin.execute(text.encode())
+    async def upload(self, scope: Scope, chance: random.Random) -> None:
+        payload = {
+            "ref": "sha256:" + "0" * 64, "name": "a.csv", "size_bytes": chance.randint(0, 9), "rows": 1,
+            "lenient": False,
+        }  # fmt: skip
+        async with self.database.tenant_tx(scope) as tx:
+            await append(tx, [NewEvent(scope, "input/0", "InputUploaded", payload, "ana")])
+
+    async def history(self, chance: random.Random, size: int) -> None:
+        for _ in range(size):
+            what = chance.choice([self.plan, self.artifact, self.lock, self.upload])
+            await what(chance.choice(SCOPES), chance)
+
+    async def tail(self) -> None:
+        """Brings the projectors that tail the history up to now."""
+        await settled(Relay(Lease("relay/notifier", 0), self.database, self.doorbell), self.doorbell)
+        await settled(UsageProjector(Lease("relay/usage", 0), self.narrow, self.doorbell), self.doorbell)
+
+    async def rebuild(self, name: str, *, swap: bool = True, made: Callable[[], Projection] | None = None) -> Found:
+        return await Rebuild(made or KNOWN[name], self.dsn, self.ring).run(swap=swap)
+
+    def tables(self) -> dict[str, list[str]]:
+        found = {}
+        for name in TABLES:
+            rows = self.admin.execute(f"SELECT to_jsonb(t)::text FROM haas.{name} AS t".encode()).fetchall()
+            found[name] = sorted(str(row[0]) for row in rows)
+        return found
+
+    def execute(self, text: str) -> list[tuple]:
+        cursor = self.admin.execute(text.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture
-async def world(database: TestDatabase) -> AsyncIterator[World]:
+async def world(database: TestDatabase, data_key: Path, tmp_path: Path) -> AsyncIterator[World]:
     with psycopg.connect(short_url(database.admin_dsn), autocommit=True) as admin:
         admin.execute("SET timezone = 'UTC'")
         for scope in SCOPES:
             admin.execute("INSERT INTO haas.tenants VALUES (%s) ON CONFLICT DO NOTHING", (scope.tenant_id,))
             admin.execute("INSERT INTO haas.projects VALUES (%s, %s)", (scope.tenant_id, scope.project_id))
         opened = await Database.open(database.app_dsn, database.context_key, "test")
-        yield World(opened, admin, database)
+        narrow = await Database.open(database.projector_dsn, database.context_key, "test")
+        yield World([opened, narrow], admin, database, data_key, tmp_path)
+        await narrow.close()
         await opened.close()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chance=st.randoms(use_true_random=False))
 async def test_live_is_rebuilt(world: World, chance: random.Random) -> None:
-    for _ in range(chance.randint(1, 3)):
-        await world.plan(chance.choice(SCOPES), chance)
-    for name, made in KNOWN.items():
-        tables = made().tables
-        before = {table: world.table(table) for table in tables}
+    await world.history(chance, chance.randint(1, 8))
+    await world.tail()
+    before = world.tables()
+    for name in KNOWN:
         found = await world.rebuild(name)
-        assert (found.differing, found.differences) == (0, [])
-        assert {table: world.table(table) for table in tables} == before
+        assert (name, found.differing, found.differences) == (name, 0, [])
+    assert world.tables() == before
+
+
+async def test_every_table_takes_part(world: World) -> None:
+    """The property above says something of each table: a history fills all of them."""
+    await world.history(random.Random(3), 30)
+    await world.tail()
+    assert [name for name, rows in world.tables().items() if not rows] == []
 
 
 async def test_a_swap_leaves_the_catalogue_as_the_migrations_made_it(world: World) -> None:
-    await world.plan(SCOPES[0], random.Random(1))
+    await world.history(random.Random(1), 10)
     before = catalogue_of(world.dsn)
     for name in KNOWN:
         await world.rebuild(name)
     assert catalogue_of(world.dsn) == before
+    assert world.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'haas\\_%'") == []
     opened = await Database.open(world.app_dsn, world.key, "again")  # which refuses a catalogue that breaks a rule
     await opened.close()
+
+
+async def test_what_somebody_wrote_into_the_live_tables_is_named_and_mended(world: World) -> None:
+    await world.history(random.Random(5), 20)
+    await world.tail()
+    before = world.tables()
+    world.execute("UPDATE haas.tasks_read SET title = 'Otra' WHERE ctid = (SELECT min(ctid) FROM haas.tasks_read)")
+    world.execute("DELETE FROM haas.task_edges WHERE ctid = (SELECT min(ctid) FROM haas.task_edges)")
+    world.execute("UPDATE haas.usage SET amount = amount + 1 WHERE metric = 'events'")
+    world.execute("INSERT INTO haas.resource_locks VALUES ('t-one', 'p-main', 'x', 'y', 9, now(), now())")
+    spoilt = world.tables()
+    found = await world.rebuild("plans", swap=False)
+    assert found.differing == 2
+    assert [(d["table"], d["how"], d["columns"]) for d in found.differences] == [
+        ("tasks_read", "wrong", ["title"]),
+        ("task_edges", "missing", []),
+    ]
+    assert (await world.rebuild("locks", swap=False)).differences[0]["how"] == "unknown"
+    assert world.tables() == spoilt, "a comparison changes nothing"
+    for name in KNOWN:
+        await world.rebuild(name)
+    assert world.tables() == before
+
+
+async def test_the_fleet_works_on_while_a_read_model_is_rebuilt(world: World) -> None:
+    await world.history(random.Random(7), 15)
+    going = True
+
+    async def traffic(seed: int) -> None:
+        chance = random.Random(seed)
+        while going:
+            # Two writers of one artifact: one of them comes second.
+            with contextlib.suppress(errors.StreamVersionConflict):
+                await world.history(chance, 1)
+
+    writers = [asyncio.create_task(traffic(seed)) for seed in range(3)]
+    tailing = asyncio.create_task(UsageProjector(Lease("relay/usage", 0), world.narrow, world.doorbell).run())
+    for _ in range(2):
+        for name in KNOWN:
+            found = await world.rebuild(name)
+            assert (name, found.differing) == (name, 0)
+    going = False
+    await asyncio.gather(*writers)
+    tailing.cancel()
+    await asyncio.gather(tailing, return_exceptions=True)
+    await world.tail()
+    for name in KNOWN:
+        assert (name, (await world.rebuild(name, swap=False)).differences) == (name, [])
+
+
+async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World) -> None:
+    await world.history(random.Random(11), 40)
+    total = world.execute("SELECT sum(last_seq)::int FROM haas.project_heads")[0][0]
+    before = world.tables()
+    environment = {**os.environ, "HAAS_ADMIN_DATABASE_URL": world.dsn, "HAAS_DATA_KEY": str(world.data_key)}
+    argv = [sys.executable, "-m", "haas_planner.projection", "plans", "--rate", "200"]
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while json.loads(process.stdout.readline())["state"] != "folding":
+            continue
+        process.send_signal(signal.SIGKILL)
+    kept = world.execute("SELECT sum(place)::int FROM haas_rebuild_plans.cursors")[0][0]
+    assert 0 < kept < total
+    found = await world.rebuild("plans")
+    assert (found.events, found.differing) == (total - kept, 0)
+    assert world.tables() == before
+
+
+async def test_a_second_rebuild_of_the_same_is_refused(world: World) -> None:
+    await world.history(random.Random(13), 20)
+    begun = asyncio.Event()
+    slow = Rebuild(KNOWN["plans"], world.dsn, world.ring, rate=20, report=lambda line: begun.set())
+    first = asyncio.create_task(slow.run())
+    await begun.wait()
+    with pytest.raises(RebuildRunning):
+        await world.rebuild("plans")
+    assert (await world.rebuild("locks")).swapped, "another read model is nobody's concern"
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await world.rebuild("plans")).differing == 0
+
+
+async def test_what_is_erased_while_a_rebuild_folds_does_not_come_back(world: World) -> None:
+    for seed in range(3):
+        await world.plan(SCOPES[0], random.Random(seed))
+    flushes = 0
+
+    class Watched(Plans):
+        async def flush(self, shadow: Shadow) -> None:
+            nonlocal flushes
+            await super().flush(shadow)
+            flushes += 1
+            if flushes == 1:
+                with psycopg.connect(short_url(world.dsn), autocommit=True) as eraser:
+                    eraser.execute("UPDATE haas.data_keys SET wrapped = NULL, destroyed_at = now()")
+
+    await world.rebuild("plans", made=Watched)
+    assert flushes > 1, "it began anew"
+    assert world.execute("SELECT DISTINCT objective FROM haas.plans") == [("[erased]",)]
+
+
+async def test_envelopes_of_before_version_2_are_taken_over_as_they_are(world: World) -> None:
+    payload = {"envelopes": [{"cause_seq": 1, "receivers": [["agent", "HALT"]]}]}
+    old = NewEvent(SCOPES[0], "notify/pl-1", "NotificationSent", payload, "n", plan_id="pl-1", schema_version=1)
+    async with world.database.tenant_tx(SCOPES[0]) as tx:
+        await append(tx, [old])
+    world.execute(
+        "INSERT INTO haas.notifications VALUES ('t-one', 'p-main', 1, 'agent', 'm', '{\"nl_summary\": \"x\"}', now())"
+    )
+    before = world.tables()
+    assert (await world.rebuild("notifications")).differing == 0
+    assert world.tables() == before
+
+
+async def test_a_table_that_another_hangs_on_is_not_swapped(world: World) -> None:
+    world.execute("CREATE VIEW haas.over_plans WITH (security_invoker) AS SELECT * FROM haas.plans")
+    with pytest.raises(Unsupported):
+        await world.rebuild("plans")
+
+
+async def test_a_fence_grows_with_every_grant_also_after_a_release(world: World) -> None:
+    scope, ana, luz = SCOPES[0], *(locks.Asked("docs/a", holder, "mcp") for holder in ("ana", "luz"))
+
+    async def ask(asked: locks.Asked) -> locks.Lock:
+        async with world.database.tenant_tx(scope) as tx:
+            return await locks.grant(tx, scope, asked, 60)
+
+    first, refused = await ask(ana), await ask(luz)
+    assert (first.fence, first.granted, refused.granted, refused.holder) == (1, True, False, "ana")
+    with pytest.raises(errors.LockHeld):
+        refused.check()
+    async with world.database.tenant_tx(scope) as tx:
+        assert not await locks.release(tx, scope, luz, 1)
+        assert await locks.release(tx, scope, ana, 1)
+        assert not await locks.release(tx, scope, ana, 1)
+    assert (await ask(luz)).check().fence == 2
+    world.execute("UPDATE haas.resource_locks SET expires_at = now() - interval '1 s'")
+    assert (await ask(ana)).check().fence == 3
+    told = world.execute("SELECT event_type FROM haas.events WHERE stream = 'lock/docs/a' ORDER BY version")
+    assert [t for (t,) in told] == ["LockGranted", "LockDenied", "ResourceReleased", "LockGranted", "LockGranted"]
+
+
+async def test_the_projector_can_write_its_table_and_nothing_of_the_history(world: World) -> None:
+    refused = (
+        "INSERT INTO haas.events (tenant_id) VALUES ('t-one')",
+        "SELECT * FROM haas.append('x')",
+        "UPDATE haas.plans SET state = 'failed'",
+        "DELETE FROM haas.usage",
+    )
+    for text in refused:
+        with psycopg.connect(short_url(world.dsn)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(b"SET ROLE haas_projector; " + text.encode())
+
+
+def test_usage_counts_what_an_event_says() -> None:
+    usage = USAGE["usage"]()
+    event = Past("t", "p", 1, "artifact/a", 1, "ArtifactUpdated", "", "", "a", {"size_bytes": 7}, "2026-11-22 23:59+00")
+    usage.take("t", "p", event.at, event.type, event.payload)  # type: ignore[attr-defined]
+    usage.take("t", "p", "2026-11-23T00:00:00", "PlanFailed", None)  # type: ignore[attr-defined]
+    rows = usage.rows()  # type: ignore[attr-defined]
+    assert [(r["day"], r["metric"], r["amount"]) for r in rows] == [
+        ("2026-11-22", "artifact_bytes", 7), ("2026-11-22", "artifact_versions", 1), ("2026-11-22", "events", 1),
+        ("2026-11-23", "events", 1), ("2026-11-23", "plans_failed", 1),
+    ]  # fmt: skip

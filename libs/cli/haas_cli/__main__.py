@@ -34,6 +34,8 @@ COMMANDS = {
     "audit": "Verify, export and import a tenant's history.",
     "history": "List, drop and move old parts of the history.",
     "privacy": "List and erase what a project's history holds of people.",
+    "usage": "Show what a project used, by day.",
+    "projections": "List and rebuild the read models.",
     "notifications": "Read the inbox.",
     "tools": "List and call tools.",
 }

@@ -20,6 +20,8 @@ from haas_common.events import upcast
 from haas_common.eventstore import PAYLOAD_BYTES_MAX, SQL, NewEvent, append, payload_text
 from haas_common.fleet_keys import FleetKeys
 from haas_common.front_matter import FrontMatterInvalid
+from haas_common.projections import artifacts as projection
+from haas_common.projections import past
 
 __all__ = [
     "ARTIFACT_BYTES_MAX", "ArtifactRecord", "ArtifactStore", "BlobStore", "Blobs", "Document", "Draft", "Link",
@@ -77,12 +79,20 @@ class ArtifactStore:
         file, facts = self._sealed(scope, draft, placing, before, now)
         facts["ref"] = await asyncio.to_thread(self.blobs.put, scope, file)
         event = _told(scope, facts, draft, placing, stream_version)
-        recorded = (await append(tx, [event]))[0]
-        whose = {"plan_id": placing.plan_id, "task_id": placing.task_id}
-        at = recorded.recorded_at
-        kept = {name: value for name, value in facts.items() if name not in ("signer_key", "certificate", *_CHUNKS)}
-        await tx.run(SQL.project_artifact, **_in(scope), at=at, **kept, **whose)
-        return ArtifactRecord(**kept, **whose, created_at=before.created_at if before else at, updated_at=at)
+        return await self._project(tx, scope, event, before)
+
+    async def _project(self, tx: Tx, scope: Scope, event: NewEvent, before: ArtifactRecord | None) -> ArtifactRecord:
+        """Appends an event of an artifact and folds it into the read model, as a rebuild would."""
+        place = (await append(tx, [event]))[0]
+        known = None if before is None else {**_in(scope), **dataclasses.asdict(before)}
+        row = projection.apply(known, past(event, place))
+        assert row is not None  # every event of the store's leaves a row
+        await tx.run(SQL.project_artifact, **row)
+        facts = {name: value for name, value in row.items() if name not in _in(scope)}
+        at = place.recorded_at
+        if event.type != "ArtifactStatusChanged":
+            facts["updated_at"] = at
+        return ArtifactRecord(**{**facts, "created_at": before.created_at if before else at})
 
     async def _check_places(self, tx: Tx, scope: Scope, placing: Placing, *, new: bool) -> None:
         """Refuses links that lead nowhere (one query for all) and an artifact too many for its plan."""
@@ -158,11 +168,7 @@ class ArtifactStore:
             scope, f"artifact/{artifact_id}", "ArtifactStatusChanged", payload, actor, plan_id=newest.plan_id,
             task_id=newest.task_id, expected_version=stream_version, trace_id=trace_id,
         )  # fmt: skip
-        await append(tx, [event])
-        await tx.run(
-            SQL.set_artifact_status, **_in(scope), artifact_id=artifact_id, version=newest.version, status=status
-        )
-        return dataclasses.replace(newest, status=status)
+        return await self._project(tx, scope, event, newest)
 
     # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

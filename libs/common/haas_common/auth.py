@@ -49,6 +49,7 @@ _VIEWER = (
     "plans.read",
     "profiles.read",
     "tools.read",
+    "usage.read",
 )
 _MEMBER = (*_VIEWER, "artifacts.write", "plans.write", "tools.invoke")
 #: The scopes that a role holds.

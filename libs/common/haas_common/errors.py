@@ -10,7 +10,7 @@
     │   └── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ToolNotAllowed, EgressDenied
     ├── NotFound ── ResourceNotFound, ToolUnknown
     ├── AlreadyExists ── ResourceExists, RequestIdReused
-    ├── Aborted ── StreamVersionConflict, LeaseLost
+    ├── Aborted ── StreamVersionConflict, LeaseLost, LockHeld
     ├── FailedPrecondition
     │   └── PlanStateConflict, PlanUnreachable, InputMissing, ToolFailed, SandboxUnavailable, ProfileMissing,
     │       SessionEnded, ArtifactStatusConflict, DataErased
@@ -37,8 +37,7 @@ from google.rpc import error_details_pb2, status_pb2
 DOMAIN = "haas"
 DETAILS_KEY = "grpc-status-details-bin"
 #: gRPC puts a limit of 8 KiB on trailers; a sentence longer than this says nothing more.
-MESSAGE_CHARS_MAX = 1000
-METADATA_CHARS_MAX = 500
+MESSAGE_CHARS_MAX, METADATA_CHARS_MAX = 1000, 500
 #: The class of each reason, for example BY_REASON["RATE_LIMITED"] is RateLimited.
 BY_REASON: dict[str, "type[HaasError]"] = {}
 
@@ -295,6 +294,12 @@ class LeaseLost(Aborted):
     reason = "LEASE_LOST"
 
 
+class LockHeld(Aborted):
+    """Somebody else holds the lock."""
+
+    reason = "LOCK_HELD"
+
+
 class FailedPrecondition(HaasError):
     """Errors that travel as FAILED_PRECONDITION; raise one of its subclasses."""
 
@@ -486,13 +491,10 @@ def from_status(status: status_pb2.Status) -> HaasError | None:
 def from_rpc(error: grpc.RpcError) -> HaasError:
     """Rebuilds the class that a peer raised (grpc.aio.AioRpcError or a sync RpcError); the cause is kept by the raiser.
 
-    A status without our details becomes the class nearest to its code; what fits none is an InternalError, whose
-    text stays in the log (`raise from_rpc(e) from e`).
+    A status without our details becomes the class nearest to its code; what fits none an InternalError (text: the log).
     """
     for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]
-        if key == DETAILS_KEY:
-            rebuilt = from_status(status_pb2.Status.FromString(value))
-            if rebuilt is not None:
-                return rebuilt
+        if key == DETAILS_KEY and (rebuilt := from_status(status_pb2.Status.FromString(value))) is not None:
+            return rebuilt
     code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
     return _BY_CODE.get(code, InternalError)()

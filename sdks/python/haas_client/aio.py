@@ -336,6 +336,11 @@ class AsyncHaasClient:
         self._token.replace(answer.token)
         return self._token.text
 
+    async def usage(self, first_day: str = "", last_day: str = "") -> tenancy_pb2.GetUsageResponse:
+        """Reads what the project used by day, e.g. from "2026-11-01"; the last thirty days unless given."""
+        request = tenancy_pb2.GetUsageRequest(first_day=first_day, last_day=last_day)
+        return await self._call(self._tenancy.GetUsage, request)
+
     # ── How calls are made ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def _fresh(self) -> tuple[tuple[str, str], ...]:

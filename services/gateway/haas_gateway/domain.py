@@ -9,6 +9,7 @@ TOKEN_LIFE_S = 900
 PROFILES_MAX = 100
 PAGE_DEFAULT = 50
 EVERY = "*"
+USAGE_DAYS_DEFAULT, USAGE_DAYS_MAX = 30, 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +64,16 @@ def next_version(newest: int | None) -> int:
 def missing(wanted: Sequence[str], known: Sequence[str]) -> str | None:
     """The first of `wanted` that is not known."""
     return next((item for item in wanted if item not in known), None)
+
+
+def usage_days(first: str, last: str, today: datetime.date) -> tuple[datetime.date, datetime.date]:
+    """Returns the days that are asked for; the last thirty unless said otherwise.
+
+    Raises:
+        ValueError: a day that there is not, the last before the first, or more than a year.
+    """
+    end = datetime.date.fromisoformat(last) if last else today
+    begin = datetime.date.fromisoformat(first) if first else end - datetime.timedelta(days=USAGE_DAYS_DEFAULT - 1)
+    if not 0 <= (end - begin).days < USAGE_DAYS_MAX:
+        raise ValueError("the last day comes after the first, by a year at most")
+    return begin, end

@@ -1,7 +1,8 @@
 """Use-cases of the gateway: load, decide, append, in one transaction."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import datetime
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from haas_common import errors
@@ -158,6 +159,17 @@ class Operations:
         async with self._database.tenant_tx(scope) as tx:
             await append(tx, [_event(scope, f"token/{subject}", "TokenIssued", of=subject, **payload)])
         return issued, SCOPES_BY_ROLE[role]
+
+    async def usage(self, scope: Scope, first: str, last: str) -> list[tuple[datetime.date, Mapping[str, int]]]:
+        """Returns what a project used, by day. Raises FieldInvalid."""
+        today = datetime.datetime.fromtimestamp(self._now(), datetime.UTC).date()
+        try:
+            begin, end = domain.usage_days(first, last, today)
+        except (ValueError, OverflowError):
+            rule = f"days such as 2026-11-22, {domain.USAGE_DAYS_MAX} at most"
+            raise errors.FieldInvalid(f"first_day, last_day: {rule}.", field="last_day", rule=rule) from None
+        async with self._database.tenant_tx(scope) as tx:
+            return await store.usage_by_day(tx, scope, begin, end)
 
     def renew_token(self, claims: Claims) -> Issued:
         """Issues the same token for another 15 minutes. Raises SessionEnded, TokenInvalid."""

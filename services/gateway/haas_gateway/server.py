@@ -21,11 +21,14 @@ from haas.planner.v1 import planner_pb2
 from haas_common.auth import Issuer
 from haas_common.blobs import open_blobs
 from haas_common.config import Config
-from haas_common.db import Database
+from haas_common.db import Database, Lease
+from haas_common.doorbell import Doorbell
+from haas_common.leases import LeaseKeeper
 from haas_common.server import serve
 from haas_gateway.docs import load_page
 from haas_gateway.operations import Operations
 from haas_gateway.servicer import DescriptionServicer, IdentityServicer, TenancyServicer
+from haas_gateway.worker import LEASE, UsageProjector
 
 _HERE = Path(__file__).parent
 
@@ -61,4 +64,25 @@ def wired(config: Config, database: Database) -> Callable[[grpc.aio.Server], Non
 async def main(config: Config) -> None:
     """Serves until SIGTERM."""
     database = await Database.of(config)
-    await serve(config, wired(config, database), SERVICES, on_stop=database.close, reflected=REFLECTED)
+    key = bytes.fromhex(config.secret_text("context.key"))
+    # A role that cannot append: whatever goes wrong in it, the history stays as it is.
+    narrow = await Database.open(config.secret_text("projector.url"), key, "haas-projector", pool_max=2)
+    doorbell = Doorbell(narrow)
+
+    async def project(lease: Lease) -> None:
+        await UsageProjector(lease, narrow, doorbell).run()
+
+    keeper = LeaseKeeper(narrow, config.instance, [LEASE], project)
+
+    async def start() -> None:
+        await doorbell.start()
+        await keeper.start()
+
+    async def stop() -> None:
+        await keeper.stop()
+        await doorbell.stop()
+        await narrow.close()
+        await database.close()
+
+    add = wired(config, database)
+    await serve(config, add, SERVICES, on_start=start, on_stop=stop, reflected=REFLECTED)

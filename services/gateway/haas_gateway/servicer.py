@@ -140,6 +140,12 @@ class TenancyServicer(tenancy_pb2_grpc.TenancyServicer):
         made = await self._operations.put_document(current_call().scope, request.name, request.text)
         return tenancy_pb2.PutDocumentResponse(hash=made.ref, version=made.version)
 
+    async def GetUsage(self, request: Any, context: Any) -> tenancy_pb2.GetUsageResponse:
+        """Says what the project used."""
+        found = await self._operations.usage(current_call().scope, request.first_day, request.last_day)
+        days = [tenancy_pb2.UsageDay(day=day.isoformat(), **amounts) for day, amounts in found]
+        return tenancy_pb2.GetUsageResponse(days=days)
+
 
 class DescriptionServicer(description_pb2_grpc.DescriptionServicer):
     """haas.gateway.v1.Description; each method is described in description.proto."""

@@ -1,6 +1,9 @@
 """What the gateway reads and writes, a named query each."""
 
-from collections.abc import Sequence
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from haas_common.db import Scope, Tx, load_queries
 from haas_gateway.domain import Document, Profile, Project, Tenant
@@ -78,3 +81,16 @@ async def publish_document(tx: Tx, scope: Scope, name: str, version: int, ref: s
     """Publishes a version; None where another writer came first."""
     row = await tx.maybe(SQL.publish_document, **_in(scope), name=name, version=version, ref=ref, size_bytes=size_bytes)
     return Document(**row) if row else None
+
+
+async def add_usage(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds to what projects used."""
+    await tx.run(SQL.add_usage, rows=json.dumps(list(rows)))
+
+
+async def usage_by_day(
+    tx: Tx, scope: Scope, first: datetime.date, last: datetime.date
+) -> list[tuple[datetime.date, Mapping[str, int]]]:
+    """Returns what a project used on the days that it used something."""
+    rows = await tx.all(SQL.usage_by_day, **_in(scope), first=first, last=last)
+    return [(row["day"], row["amounts"]) for row in rows]

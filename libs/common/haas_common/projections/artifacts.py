@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from haas_common.projections import Key, Past, Row
+from haas_common.projections.keyed import Fold, Keyed
 
 TYPES = ("ArtifactProduced", "ArtifactUpdated", "ArtifactStatusChanged")
 _FACTS = (
@@ -36,3 +37,10 @@ def apply(row: Row | None, event: Past) -> Row | None:
         "created_at": row["created_at"] if row else event.at,
         "updated_at": event.at,
     }
+
+
+def projection() -> Keyed:
+    """Returns the rebuild's fold."""
+    return Keyed(
+        "artifacts", "artifacts_read", TYPES, Fold(touched, lambda row, event, key: apply(row, event)), key=KEY
+    )

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Sequence
 
 from haas_common.projections import Key, Past, Row
+from haas_common.projections.keyed import Fold, Keyed
 
 TYPES = ("LockGranted", "ResourceReleased")
 KEY = ("tenant_id", "project_id", "path")
@@ -33,3 +34,8 @@ def apply(row: Row | None, event: Past) -> Row | None:
     if row is None or row["fence"] != facts["fence"]:
         return row
     return {**row, "locked_by": FREE, "expires_at": "-infinity"}
+
+
+def projection() -> Keyed:
+    """Returns the rebuild's fold."""
+    return Keyed("locks", "resource_locks", TYPES, Fold(touched, lambda row, event, key: apply(row, event)), key=KEY)

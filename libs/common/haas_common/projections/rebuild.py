@@ -24,7 +24,7 @@ from haas_common.db.translate import translate
 from haas_common.events import EVENT_TYPES, upcast
 from haas_common.projections import Key, Past, Projection, Row, log, shadow
 from haas_common.projections.shadow import Connection, named, rows, run
-from haas_common.sealing import Stored, Vault
+from haas_common.sealing import KeyRing, Stored, Vault
 
 PAGE = 20_000
 #: What may still have to be folded when the live tables are locked.
@@ -57,31 +57,47 @@ class Found:
     swapped: bool
 
 
+class _Erased(Exception):
+    """Somebody's data was erased while it was folded: what was folded may still hold it."""
+
+
 class Rebuild:
     """One rebuild of one projection."""
 
     def __init__(
-        self, projection: Projection, admin_url: str, vault: Vault, *, rate: int = 0, report: Report = lambda line: None
+        self,
+        made: Callable[[], Projection],
+        admin_url: str,
+        ring: KeyRing | None,
+        *,
+        rate: int = 0,
+        report: Report = lambda line: None,
     ) -> None:
         """Keeps what it works with.
 
         Args:
-            projection: fresh, without state.
+            made: gives the projection, without state.
             admin_url: a role that sees every tenant and may make the owner's tables.
-            vault: opens personal data.
+            ring: opens personal data; None where nothing is sealed.
             rate: events a second at most; 0: as fast as it goes.
             report: takes a line of progress.
         """
-        self._projection = projection
+        self._made = made
         self._url = admin_url
-        self._vault = vault
+        self._ring = ring
         self._rate = rate
         self._report = report
-        self._schema = f"haas_rebuild_{projection.name}"
+        self._reset()
+        self._schema = f"haas_rebuild_{self._projection.name}"
         self._old = f"{self._schema}_old"
+
+    def _reset(self) -> None:
+        self._projection = projection = self._made()
+        # A fresh one: it keeps keys for a while, and what they opened must not outlive them.
+        self._vault = Vault(self._ring)
         kind = log.ByCommit(projection.cursor, projection.bare) if projection.cursor else None
         self._reader: log.Reader = kind or log.BySeq(projection.types, projection.bare)
-        self._events = self._before = self._total = 0
+        self._events = self._before = self._total = self._destroyed = 0
         self._began = time.monotonic()
 
     async def run(self, *, swap: bool = True) -> Found:
@@ -94,15 +110,27 @@ class Rebuild:
             if not lock[0]["held"]:
                 raise RebuildRunning(f"A rebuild of {self._projection.name} is under way.")
             with _uncollected():
-                await self._begin(writer)
-                await self._catch_up(writer, reader)
-                await shadow.finish(writer, self._schema, self._projection.tables)
-                differing, differences = await self._compare(writer)
-                if swap:
-                    await self._swap(writer, reader)
-                await self._drop(writer, self._old)
-                await self._drop(writer, self._schema)
-            return Found(self._events, differing, differences, swap)
+                while True:
+                    try:
+                        return await self._once(writer, reader, swap=swap)
+                    except _Erased:
+                        self._reset()
+
+    async def _once(self, writer: Connection, reader: Connection, *, swap: bool) -> Found:
+        await self._begin(writer)
+        await self._catch_up(writer, reader)
+        await shadow.finish(writer, self._schema, self._projection.tables)
+        differing, differences = await self._compare(writer)
+        if swap:
+            await self._swap(writer, reader)
+        await self._drop(writer, self._old)
+        await self._drop(writer, self._schema)
+        return Found(self._events, differing, differences, swap)
+
+    async def _erasures(self, writer: Connection) -> int:
+        """Returns how many keys of personal data were destroyed; their rows stay, so that it only grows."""
+        text = "SELECT count(*) AS n FROM haas.data_keys WHERE destroyed_at IS NOT NULL"
+        return int((await rows(writer, text))[0]["n"])
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -127,7 +155,7 @@ class Rebuild:
             await connection.close()
 
     async def _begin(self, writer: Connection) -> None:
-        """Goes on where a rebuild died, unless the tables have changed since; begins anew otherwise."""
+        """Goes on where a rebuild died, unless tables were changed or data erased since; else begins anew."""
         tables = self._projection.tables
         await self._drop(writer, self._old)
         async with writer.transaction():
@@ -135,7 +163,8 @@ class Rebuild:
         kept = await rows(
             writer, "SELECT obj_description(to_regnamespace(%s), 'pg_namespace') AS mark", named(self._schema)
         )
-        mark = f"{hashlib.sha256(wanted.encode()).hexdigest()} {self._projection.cursor}"
+        self._destroyed = await self._erasures(writer)
+        mark = f"{hashlib.sha256(wanted.encode()).hexdigest()} {self._destroyed}"
         if kept[0]["mark"] != mark:
             await self._drop(writer, self._schema)
             async with writer.transaction():
@@ -200,6 +229,8 @@ class Rebuild:
                 n, some = await shadow.differences(writer, self._schema, table, SHOWN)
                 count += n
                 listed += [{"table": table, **row} for row in some[: max(0, SHOWN - len(listed))]]
+            if await self._erasures(writer) != self._destroyed:
+                raise _Erased
         self._tell("compared")
         return count, listed
 
@@ -213,6 +244,9 @@ class Rebuild:
                 async with writer.transaction():
                     await self._lock(writer)
                     await self._fold_rest(writer)
+                    # An erasure scrubs the live tables: it is over, or it waits for this lock and scrubs the new ones.
+                    if await self._erasures(writer) != self._destroyed:
+                        raise _Erased
                     await shadow.swap(writer, self._schema, self._old, self._projection.tables)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
                 await self._reader.load(writer, self._schema)

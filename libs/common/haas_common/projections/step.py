@@ -18,7 +18,7 @@ from haas_common.errors import HaasError
 from haas_common.projections import Projection
 from haas_common.projections.rebuild import Found, Rebuild, RebuildRunning, TablesBusy
 from haas_common.projections.shadow import Unsupported
-from haas_common.sealing import KeyRing, Vault
+from haas_common.sealing import KeyRing
 
 FAILED, REFUSED, DIFFERS = 1, 5, 7
 
@@ -31,8 +31,8 @@ def main(known: Mapping[str, Callable[[], Projection]], arguments: Sequence[str]
     parser.add_argument("--rate", type=int, default=0, help="events a second at most; 0: no limit")
     given = parser.parse_args(arguments)
     key = os.environ.get("HAAS_DATA_KEY", "")
-    vault = Vault(KeyRing(pathlib.Path(key)) if key else None)
-    rebuild = Rebuild(known[given.name](), os.environ["HAAS_ADMIN_DATABASE_URL"], vault, rate=given.rate, report=_print)
+    ring = KeyRing(pathlib.Path(key)) if key else None
+    rebuild = Rebuild(known[given.name], os.environ["HAAS_ADMIN_DATABASE_URL"], ring, rate=given.rate, report=_print)
     try:
         found = asyncio.run(rebuild.run(swap=not given.shadow))
     except RebuildRunning as error:

@@ -22,7 +22,8 @@ SELECT count(*) AS events,
 INSERT INTO artifacts_read (tenant_id, project_id, artifact_id, path, type, version, hash_prev, hash_curr, ref, signer, signature,
                             plan_id, task_id, status, size_bytes, created_at, updated_at)
 VALUES (%(tenant_id)s, %(project_id)s, %(artifact_id)s, %(path)s, %(type)s, %(version)s, %(hash_prev)s, %(hash_curr)s, %(ref)s,
-        %(signer)s, %(signature)s, %(plan_id)s, %(task_id)s, %(status)s, %(size_bytes)s, %(at)s, %(at)s)
+        %(signer)s, %(signature)s, %(plan_id)s, %(task_id)s, %(status)s, %(size_bytes)s, %(created_at)s,
+        %(updated_at)s)
 ON CONFLICT (tenant_id, project_id, artifact_id) DO UPDATE
    SET path = excluded.path, type = excluded.type, version = excluded.version, hash_prev = excluded.hash_prev,
        hash_curr = excluded.hash_curr, ref = excluded.ref, signer = excluded.signer, signature = excluded.signature,
@@ -36,11 +37,6 @@ SELECT a.artifact_id, a.path, a.type, a.version, a.hash_prev, a.hash_curr, a.ref
   FROM artifacts_read AS a
   JOIN stream_heads AS h ON h.tenant_id = a.tenant_id AND h.project_id = a.project_id AND h.stream = 'artifact/' || a.artifact_id
  WHERE a.tenant_id = %(tenant_id)s AND a.project_id = %(project_id)s AND a.artifact_id = %(artifact_id)s;
-
--- set_artifact_status --
--- Moves the status of an artifact's newest version.
-UPDATE artifacts_read SET status = %(status)s
- WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND artifact_id = %(artifact_id)s AND version = %(version)s;
 
 -- artifact_versions --
 -- The next versions of an artifact, oldest first: those of its stream's events that tell of one.
@@ -225,3 +221,21 @@ SELECT e.xid::text AS at_xid, e.id AS at_id, e.tenant_id, e.project_id, e.seq, e
 -- Moves the cursor from where it was read; no row where another relay has moved it meanwhile.
 UPDATE relay_cursors SET xid = %(xid)s::xid8, id = %(id)s
  WHERE name = %(name)s AND xid = %(from_xid)s::xid8 AND id = %(from_id)s;
+
+-- hold_lock --
+-- Locks a path's row until the transaction ends, a new one with the fence 0, and reads the clock behind the lock.
+WITH made AS (
+  INSERT INTO resource_locks (tenant_id, project_id, path, locked_by, fence, expires_at)
+  VALUES (%(tenant_id)s, %(project_id)s, %(path)s, '', 0, '-infinity')
+  ON CONFLICT (tenant_id, project_id, path) DO UPDATE SET path = excluded.path
+  RETURNING locked_by, fence, locked_at, expires_at
+)
+SELECT locked_by, fence, locked_at, nullif(expires_at, '-infinity') AS expires_at, expires_at <= clock_timestamp() AS ended,
+       floor(extract(epoch FROM clock_timestamp()))::bigint AS now_s
+  FROM made;
+
+-- project_lock --
+-- Puts a path's lock as it stands into the read model.
+UPDATE resource_locks
+   SET locked_by = %(locked_by)s, fence = %(fence)s, locked_at = %(locked_at)s, expires_at = %(expires_at)s::timestamptz
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND path = %(path)s;

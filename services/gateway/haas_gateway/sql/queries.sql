@@ -60,3 +60,17 @@ INSERT INTO documents (tenant_id, project_id, name, version, ref, size_bytes)
 VALUES (%(tenant_id)s, %(project_id)s, %(name)s, %(version)s, %(ref)s, %(size_bytes)s)
 ON CONFLICT (tenant_id, project_id, name, version) DO NOTHING
 RETURNING name, version, ref;
+
+-- add_usage --
+-- Adds to what projects used: [{tenant_id, project_id, day, metric, amount}].
+INSERT INTO usage AS u (tenant_id, project_id, day, metric, amount)
+SELECT w.tenant_id, w.project_id, w.day, w.metric, w.amount
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, day date, metric text, amount bigint)
+ON CONFLICT (tenant_id, project_id, day, metric) DO UPDATE SET amount = u.amount + excluded.amount;
+
+-- usage_by_day --
+-- What a project used, a document of metrics a day.
+SELECT day, json_object_agg(metric, amount) AS amounts
+  FROM usage
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND day BETWEEN %(first)s::date AND %(last)s::date
+ GROUP BY day ORDER BY day;

@@ -189,3 +189,47 @@ class PutDocumentResponse(_message.Message):
     hash: str
     version: int
     def __init__(self, hash: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class GetUsageRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "first_day", "last_day")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_DAY_FIELD_NUMBER: _ClassVar[int]
+    LAST_DAY_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    first_day: str
+    last_day: str
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., first_day: _Optional[str] = ..., last_day: _Optional[str] = ...) -> None: ...
+
+class UsageDay(_message.Message):
+    __slots__ = ("day", "events", "plans_created", "plans_completed", "plans_failed", "tasks_completed", "tasks_failed", "tool_calls", "artifact_versions", "artifact_bytes", "input_bytes")
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    PLANS_CREATED_FIELD_NUMBER: _ClassVar[int]
+    PLANS_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    PLANS_FAILED_FIELD_NUMBER: _ClassVar[int]
+    TASKS_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FAILED_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    day: str
+    events: int
+    plans_created: int
+    plans_completed: int
+    plans_failed: int
+    tasks_completed: int
+    tasks_failed: int
+    tool_calls: int
+    artifact_versions: int
+    artifact_bytes: int
+    input_bytes: int
+    def __init__(self, day: _Optional[str] = ..., events: _Optional[int] = ..., plans_created: _Optional[int] = ..., plans_completed: _Optional[int] = ..., plans_failed: _Optional[int] = ..., tasks_completed: _Optional[int] = ..., tasks_failed: _Optional[int] = ..., tool_calls: _Optional[int] = ..., artifact_versions: _Optional[int] = ..., artifact_bytes: _Optional[int] = ..., input_bytes: _Optional[int] = ...) -> None: ...
+
+class GetUsageResponse(_message.Message):
+    __slots__ = ("days",)
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    days: _containers.RepeatedCompositeFieldContainer[UsageDay]
+    def __init__(self, days: _Optional[_Iterable[_Union[UsageDay, _Mapping]]] = ...) -> None: ...

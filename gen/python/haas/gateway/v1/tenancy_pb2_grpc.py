@@ -75,6 +75,11 @@ class TenancyStub:
                 request_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.PutDocumentRequest.SerializeToString,
                 response_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.PutDocumentResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/haas.gateway.v1.Tenancy/GetUsage',
+                request_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class TenancyServicer:
@@ -139,6 +144,13 @@ class TenancyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """Says what the project used, by day; the newest minute may be missing. Fails with FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenancyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -181,6 +193,11 @@ def add_TenancyServicer_to_server(servicer, server):
                     servicer.PutDocument,
                     request_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.PutDocumentRequest.FromString,
                     response_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.PutDocumentResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.GetUsageRequest.FromString,
+                    response_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.GetUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -400,6 +417,33 @@ class Tenancy:
             '/haas.gateway.v1.Tenancy/PutDocument',
             haas_dot_gateway_dot_v1_dot_tenancy__pb2.PutDocumentRequest.SerializeToString,
             haas_dot_gateway_dot_v1_dot_tenancy__pb2.PutDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.gateway.v1.Tenancy/GetUsage',
+            haas_dot_gateway_dot_v1_dot_tenancy__pb2.GetUsageRequest.SerializeToString,
+            haas_dot_gateway_dot_v1_dot_tenancy__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,
