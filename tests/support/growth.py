@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from haas_common.db import Database, Lease, Scope
+from haas_common.db import Database, Lease, Scope, Tx
 from haas_common.eventstore import NewEvent, Recorded, append
 from haas_common.history.headroom import LEASE, make_room
 from tests.integration.conftest import TestDatabase
@@ -36,10 +36,14 @@ class Growth:
 
     async def append(self, scope: Scope, streams: Sequence[str], plan_id: str = "") -> list[Recorded]:
         """Appends an event to each of these streams, in one batch."""
+        async with self.database.tenant_tx(scope) as tx:
+            return await self.append_in(tx, scope, streams, plan_id)
+
+    async def append_in(self, tx: Tx, scope: Scope, streams: Sequence[str], plan_id: str = "") -> list[Recorded]:
+        """The same in a transaction that is open."""
         payload = sample("TaskReady")
         events = [NewEvent(scope, stream, "TaskReady", payload, "planner", plan_id=plan_id) for stream in streams]
-        async with self.database.tenant_tx(scope) as tx:
-            return await append(tx, events)
+        return await append(tx, events)
 
     def ranges(self, parent: str = "events_c0") -> list[str]:
         """The ranges of a cell."""

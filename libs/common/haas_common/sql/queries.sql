@@ -14,7 +14,9 @@ SELECT count(*) AS events,
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(a.xact_start)), 0)::float8
           FROM pg_stat_activity AS a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()) AS oldest_write_s
   FROM (SELECT e.recorded_at
-          FROM events AS e JOIN relay_cursors AS c ON c.name = %(name)s AND (e.xid, e.id) > (c.xid, c.id)
+          FROM events AS e
+         WHERE (e.xid, e.id) > ((SELECT c.xid FROM relay_cursors AS c WHERE c.name = %(name)s),
+                                (SELECT c.id FROM relay_cursors AS c WHERE c.name = %(name)s))
          ORDER BY e.xid, e.id LIMIT %(limit)s) AS w;
 
 -- project_artifact --
