@@ -289,6 +289,22 @@ async def test_envelopes_of_before_version_2_are_taken_over_as_they_are(world: W
     assert world.tables() == before
 
 
+async def test_what_was_dropped_from_the_history_stays_in_the_read_models(world: World) -> None:
+    await world.history(random.Random(17), 40)
+    await world.tail()
+    before = world.tables()
+    world.execute(
+        "DELETE FROM haas.events AS e USING haas.project_heads AS h WHERE h.tenant_id = e.tenant_id"
+        " AND h.project_id = e.project_id AND e.seq <= h.last_seq / 2"
+    )
+    left = world.execute("SELECT count(*) FROM haas.events WHERE stream LIKE 'plan/%' AND version = 1")[0][0]
+    assert 0 < left < world.plans, "some plans are there whole, others in part or not at all"
+    for name in KNOWN:
+        found = await world.rebuild(name)
+        assert (name, found.differences) == (name, [])
+    assert world.tables() == before
+
+
 async def test_a_table_that_another_hangs_on_is_not_swapped(world: World) -> None:
     world.execute("CREATE VIEW haas.over_plans WITH (security_invoker) AS SELECT * FROM haas.plans")
     with pytest.raises(Unsupported):

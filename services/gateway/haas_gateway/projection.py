@@ -41,6 +41,7 @@ class Usage:
     types: tuple[str, ...] = ()
     bare = tuple(name for name in EVENT_TYPES if name not in WHOLE)
     left_out: Mapping[str, tuple[tuple[str, ...], ...]] = {"InputUploaded": (("name",),)}
+    by_day = "day"
     cursor = "usage"
 
     def __init__(self) -> None:

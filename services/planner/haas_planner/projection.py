@@ -134,9 +134,12 @@ class Plans:
         "PlanCreated": (("slots",), ("goals",), ("inputs",)),
         "TaskPlanned": (("task", "params"),),
     }
+    by_day = ""
     cursor = ""
 
     def __init__(self) -> None:
+        # Plans whose beginning was dropped from the history: their rows are the live ones.
+        self._lost: set[PlanKey] = set()
         self._plans: dict[PlanKey, Changed] = {}
         self._changed: dict[PlanKey, None] = {}
 
@@ -147,14 +150,22 @@ class Plans:
             key = (event.tenant_id, event.project_id, event.plan_id)
             known = plans.get(key)
             if known is None:
-                known = plans[key] = await self._known(event, shadow)
+                known = await self._known(event, shadow) if key not in self._lost else None
+                if known is None:
+                    self._lost.add(key)
+                    continue
+                plans[key] = known
             _fold(known, event)
             changed[key] = None
 
-    async def _known(self, event: Past, shadow: Shadow) -> Changed:
+    async def _known(self, event: Past, shadow: Shadow) -> Changed | None:
+        """Returns a plan as it stood before an event; None where the history no longer says."""
         found = Changed(Plan(event.tenant_id, event.project_id, event.plan_id))
         if event.version > 1:
-            for earlier in await shadow.stream(Scope(event.tenant_id, event.project_id), event.stream, event.version):
+            told = await shadow.stream(Scope(event.tenant_id, event.project_id), event.stream, event.version)
+            if len(told) != event.version - 1:
+                return None
+            for earlier in told:
                 _fold(found, earlier)
             found.clear()
         return found

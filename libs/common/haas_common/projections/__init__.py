@@ -72,6 +72,7 @@ class Projection(Protocol):
         types: the events that it folds; empty for all.
         bare: those of them that it folds without their payload.
         left_out: of a type the personal parts that no row shows, so that they need not be opened.
+        by_day: the column of a date where a row sums up a day; empty where each row is one thing's.
         cursor: of a tailing projector, its row in relay_cursors; empty for one that its writers project.
     """
 
@@ -80,6 +81,7 @@ class Projection(Protocol):
     types: tuple[str, ...]
     bare: tuple[str, ...]
     left_out: Mapping[str, tuple[tuple[str, ...], ...]]
+    by_day: str
     cursor: str
 
     async def fold(self, events: Sequence[Past], shadow: Shadow) -> None:

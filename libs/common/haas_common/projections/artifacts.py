@@ -28,6 +28,8 @@ def apply(row: Row | None, event: Past) -> Row | None:
         if row is None or row["version"] != facts["version"]:
             return row
         return {**row, "status": facts["status_to"]}
+    if row is None and event.type != "ArtifactProduced":
+        return None  # its beginning was dropped from the history: the live row stays
     return {
         "tenant_id": event.tenant_id,
         "project_id": event.project_id,

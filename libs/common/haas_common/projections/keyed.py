@@ -33,6 +33,7 @@ class Keyed:
     fold_: Fold
     bare: tuple[str, ...] = ()
     left_out: Mapping[str, tuple[tuple[str, ...], ...]] = dataclasses.field(default_factory=dict)
+    by_day: str = ""
     cursor: str = ""
     tables: tuple[str, ...] = dataclasses.field(init=False)
     _rows: dict[Key, Row | None] = dataclasses.field(default_factory=dict)

@@ -27,6 +27,8 @@ from haas_common.projections.shadow import Connection, named, rows, run
 from haas_common.sealing import KeyRing, Stored, Vault
 
 PAGE = 20_000
+#: Rows that one piece of a COPY holds: each is waited for.
+COPIED = 5_000
 #: What may still have to be folded when the live tables are locked.
 TAIL_MAX = 2_000
 LOCK_S = 0.4
@@ -225,10 +227,13 @@ class Rebuild:
         async with writer.transaction():
             await run(writer, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             await self._fold_rest(writer)
-            for table in self._projection.tables:
-                n, some = await shadow.differences(writer, self._schema, table, SHOWN)
-                count += n
-                listed += [{"table": table, **row} for row in some[: max(0, SHOWN - len(listed))]]
+            # What is taken over changes with the live tables until the swap: here it is put in to be compared alone.
+            async with writer.transaction(force_rollback=True):
+                await shadow.take_over(writer, self._schema, self._projection.tables, self._projection.by_day)
+                for table in self._projection.tables:
+                    n, some = await shadow.differences(writer, self._schema, table, SHOWN)
+                    count += n
+                    listed += [{"table": table, **row} for row in some[: max(0, SHOWN - len(listed))]]
             if await self._erasures(writer) != self._destroyed:
                 raise _Erased
         self._tell("compared")
@@ -247,7 +252,9 @@ class Rebuild:
                     # An erasure scrubs the live tables: it is over, or it waits for this lock and scrubs the new ones.
                     if await self._erasures(writer) != self._destroyed:
                         raise _Erased
-                    await shadow.swap(writer, self._schema, self._old, self._projection.tables)
+                    tables = self._projection.tables
+                    await shadow.take_over(writer, self._schema, tables, self._projection.by_day)
+                    await shadow.swap(writer, self._schema, self._old, tables)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
                 await self._reader.load(writer, self._schema)
                 if time.monotonic() > give_up:
@@ -386,8 +393,8 @@ class _Tables:
             order = list(types)
             text = f"COPY {here} ({_names(order)}) FROM STDIN"
             async with self._connection.cursor().copy(text.encode()) as copy:
-                for at in range(0, len(fresh), 500):
-                    await copy.write("".join([_line(row, order) for row in fresh[at : at + 500]]))
+                for at in range(0, len(fresh), COPIED):
+                    await copy.write("".join([_line(row, order) for row in fresh[at : at + COPIED]]))
 
     async def add(self, table: str, rows: Sequence[Row], amount: str) -> None:
         """See Shadow.add."""

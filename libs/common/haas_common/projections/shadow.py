@@ -64,6 +64,13 @@ UNION ALL
 SELECT c.relname FROM pg_index AS x JOIN pg_class AS c ON c.oid = x.indexrelid WHERE x.indrelid = %(here)s::regclass
 UNION ALL
 SELECT polname FROM pg_policy WHERE polrelid = %(here)s::regclass"""
+_CUT = """
+SELECT h.tenant_id, h.project_id, coalesce(f.day, 'infinity') AS day
+  FROM haas.project_heads AS h
+  LEFT JOIN LATERAL (
+       SELECT e.seq, e.recorded_at::date AS day FROM haas.events AS e
+        WHERE e.tenant_id = h.tenant_id AND e.project_id = h.project_id ORDER BY e.seq LIMIT 1) AS f ON true
+ WHERE coalesce(f.seq, h.last_seq + 1) > 1"""
 _COLUMNS = """
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
        coalesce(a.attnum = ANY (k.conkey), false) AS key, array_position(k.conkey, a.attnum) AS place
@@ -192,6 +199,27 @@ async def swap(connection: Connection, schema: str, old: str, tables: Sequence[s
         await run(connection, f"ALTER TABLE {named(LIVE, table)} SET SCHEMA {named(old)}")
     for table in tables:
         await run(connection, f"ALTER TABLE {named(schema, table)} SET SCHEMA {named(LIVE)}")
+
+
+async def take_over(connection: Connection, schema: str, tables: Sequence[str], by_day: str) -> None:
+    """Fills up the rows that the history cannot give: of projects whose old events were dropped.
+
+    Where a row sums up a day, all days up to that of the first event left are the live table's.
+    """
+    await run(connection, f"CREATE TEMP TABLE cut ON COMMIT DROP AS {_CUT}")
+    for table in tables:
+        here, live = named(schema, table), named(LIVE, table)
+        if by_day:
+            await run(
+                connection,
+                f"DELETE FROM {here} AS s USING pg_temp.cut AS c WHERE s.tenant_id = c.tenant_id"
+                f" AND s.project_id = c.project_id AND s.{named(by_day)} <= c.day",
+            )
+        await run(
+            connection,
+            f"INSERT INTO {here} SELECT l.* FROM {live} AS l JOIN pg_temp.cut AS c"
+            " ON c.tenant_id = l.tenant_id AND c.project_id = l.project_id ON CONFLICT DO NOTHING",
+        )
 
 
 async def differences(connection: Connection, schema: str, table: str, limit: int) -> tuple[int, list[dict[str, Any]]]:
