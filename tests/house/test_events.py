@@ -21,7 +21,6 @@ HAND_ON = {
 }
 #: Types of plan §4.3 and of the history's upkeep that nothing appends yet, and the room that will. It may only shrink.
 NOT_YET = {
-    "HistoryDropped": "retention: the drop of an old range",
     "ReplanRequired": "planner: planning a failed part anew",
 }
 _NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")

@@ -9,13 +9,15 @@ import pytest
 
 from haas_common import clock, errors
 from haas_common.artifacts import ArtifactRecord, ArtifactStore, BlobStore, Draft, Placing
-from haas_common.db import Database, Scope
+from haas_common.db import Database, Query, Scope
 from haas_common.doorbell import Doorbell
+from haas_common.projections.rebuild import Rebuild
 from haas_notifier.heads import Heads
 from haas_notifier.operations import Operations
 from haas_orchestrator import store as orchestrator
 from haas_orchestrator.artifacts.garbage import Collector
 from haas_planner import store as planner
+from haas_planner.projection import Plans
 from tests.integration.conftest import TestDatabase
 from tests.integration.test_planner_shard import SCOPE as PLANS
 from tests.integration.test_planner_shard import done, fleet_of, task
@@ -121,6 +123,22 @@ async def test_an_ended_plan_is_told_from_what_is_kept_of_it_with_no_half_of_a_g
             tasks = await orchestrator.list_tasks(tx, PLANS, "pl-1", [], 10)
         assert plan is not None
         assert (plan["state"], [row["status"] for row in tasks]) == ("completed", ["completed", "completed"])
+        growth.close()
+
+
+async def test_a_rebuild_keeps_what_the_read_models_know_beyond_the_history(database: TestDatabase) -> None:
+    everything = Query("e", "", "SELECT to_jsonb(t)::text AS row FROM tasks_read AS t ORDER BY 1")
+    async with fleet_of(database, done) as fleet:
+        growth = Growth(database, fleet.database)
+        await fleet.create("pl-1", [task(1)])
+        await growth.next_range()
+        async with fleet.database.tenant_tx(PLANS) as tx:
+            before = await tx.all(everything)
+        drop(growth)
+        found = await Rebuild(Plans, database.admin_dsn, None).run()
+        assert (found.swapped, found.differing, bool(before)) == (True, 0, True)
+        async with fleet.database.tenant_tx(PLANS) as tx:
+            assert await tx.all(everything) == before
         growth.close()
 
 
