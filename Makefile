@@ -1,6 +1,6 @@
 # Verbs only: what each does is in scripts/ and in the `haas` command.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test down up bench bench-up bench-demo bench-idle bench-api bench-append gen check lint fmt
+.PHONY: help setup demo test down up bench bench-up bench-demo bench-idle bench-api bench-append bench-memory gen check lint fmt
 MAKEFLAGS += --no-print-directory
 
 PYTHON := $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,$(shell command -v $(name) 2>/dev/null)))
@@ -35,11 +35,17 @@ test: ## Set up and run every test
 
 bench: ## Measure the figures of the README
 	$(bootstrap) dev
+	@$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements/bench.lock
 	@$(RUN) -m tests.load $(if $(WRITE),--write)
 
 bench-up bench-demo bench-idle bench-api bench-append: # One of them alone
 	$(bootstrap) dev
 	@$(RUN) -m tests.load $(@:bench-%=%)
+
+bench-memory: # The history's, beside a peer that nothing else here needs
+	$(bootstrap) dev
+	@$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements/bench.lock
+	@$(RUN) -m tests.load memory
 
 gen: ## Generate the code that proto/ describes
 	$(bootstrap) dev

@@ -11,12 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.load import appends, calls, fleets
+from tests.load import appends, calls, fleets, memory
 from tests.load.figures import Table, written
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "performance.md"
-WHAT = ("up", "idle", "demo", "api", "append")
+WHAT = ("up", "idle", "demo", "api", "append", "memory")
 
 
 def machine() -> str:
@@ -35,13 +35,15 @@ def machine() -> str:
 
 def measure(wanted: set[str]) -> list[Table]:
     """Measures what is wanted; the fleet idles before it works."""
-    tables = [fleets.starts()] if "up" in wanted else []
-    if not wanted - {"up"}:
+    tables = memory.tables() if "memory" in wanted else []
+    if "up" in wanted:
+        tables.append(fleets.starts())
+    if not wanted - {"up", "memory"}:
         return tables
     with fleets.fleet() as cli:
         if "idle" in wanted:
             tables.append(fleets.memory(cli, "idle after the start"))
-        if not wanted - {"up", "idle"}:
+        if not wanted - {"up", "idle", "memory"}:
             return tables
         with fleets.example(cli) as app:
             if "demo" in wanted:
