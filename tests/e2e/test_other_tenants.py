@@ -74,9 +74,9 @@ ID = re.compile(r".*_id|ref|subject|.*_token|.*_ref")
 NO_IDS = {"request_id", "page_token", "subject", "task_id"}
 #: Every other field of the tenants' requests. A new one fails until somebody has said whether it names a thing.
 PLAIN = {
-    "after", "agents", "arguments", "before_number", "content", "direction", "everything", "file",
-    "first_day", "from_seq", "goals", "graph", "inputs", "last_day", "lenient", "name", "number", "objective", "page_size", "reason", "status", "stored",
-    "text", "tool", "version", "version_from", "version_to", "yaml",
+    "after", "agents", "arguments", "before_number", "content", "direction", "everything", "file", "first_day",
+    "from_seq", "goals", "graph", "inputs", "last_day", "lenient", "name", "number", "objective", "page_size",
+    "reason", "status", "stored", "text", "tool", "version", "version_from", "version_to", "yaml",
 }  # fmt: skip
 
 
