@@ -12,8 +12,8 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from haas_common import artifact_file
-from haas_common.artifact_signing import agent_key, certified
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts.signing import agent_key, certified
 from haas_common.audit import checkpoints, merkle
 from haas_common.audit.blobs import certificate_bytes
 from haas_common.audit.checkpoints import Record

@@ -11,9 +11,15 @@ import psycopg.types.json
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from haas_common import artifact_file, artifact_rules, errors, pki
-from haas_common.artifact_signing import ROTATION_SLACK, agent_key
-from haas_common.artifacts import ArtifactRecord, ArtifactStore, BlobStore, Draft, Link, Placing
+from haas_common import errors, pki
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts import rules as artifact_rules
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.records import ArtifactRecord, Placing
+from haas_common.artifacts.rules import Link
+from haas_common.artifacts.signing import ROTATION_SLACK, agent_key
+from haas_common.artifacts.store import ArtifactStore
+from haas_common.blobs import BlobStore
 from haas_common.db import Database, Scope
 from haas_common.db.queries import Query
 from haas_common.eventstore import SQL, NewEvent, append

@@ -10,7 +10,9 @@ import psycopg
 import pytest
 
 from haas_common import errors
-from haas_common.artifacts import ArtifactStore, Draft, Placing
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.records import Placing
+from haas_common.artifacts.store import ArtifactStore
 from haas_common.blobs import Blobs, BlobStore, Kept, open_blobs, ref_of
 from haas_common.config import Config
 from haas_common.db import Database, Scope

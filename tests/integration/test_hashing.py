@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from psycopg.rows import dict_row
 
-from haas_common import artifact_file
+from haas_common.artifacts import file as artifact_file
 from haas_common.audit import blobs, checkpoints, merkle
 from haas_common.db import Database, Scope
 from haas_common.eventstore import NewEvent, append

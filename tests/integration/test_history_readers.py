@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from haas_common import clock, errors
-from haas_common.artifacts import ArtifactRecord, ArtifactStore, BlobStore, Draft, Placing
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.records import ArtifactRecord, Placing
+from haas_common.artifacts.store import ArtifactStore
+from haas_common.blobs import BlobStore
 from haas_common.db import Database, Query, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.projections.rebuild import Rebuild

@@ -8,7 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from haas_common.artifacts import ArtifactStore, BlobStore, Draft, Placing
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.records import Placing
+from haas_common.artifacts.store import ArtifactStore
+from haas_common.blobs import BlobStore
 from haas_common.db import Database, Scope
 from haas_common.db.queries import Query
 from haas_common.events import upcast

@@ -18,7 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from haas_common import errors, locks
-from haas_common.artifacts import ArtifactStore, BlobStore, Draft, Placing
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.records import Placing
+from haas_common.artifacts.store import ArtifactStore
+from haas_common.blobs import BlobStore
 from haas_common.db import Database, Lease, Query, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.eventstore import NewEvent, append

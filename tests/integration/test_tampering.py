@@ -10,10 +10,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from haas_common import artifact_chunks, errors
-from haas_common.artifact_faults import PER_VERSION_MAX, FaultLog
-from haas_common.artifacts import ArtifactRecord, ArtifactStore, BlobStore, Draft, Placing, artifact_id_of
+from haas_common import errors
+from haas_common.artifacts import chunks as artifact_chunks
+from haas_common.artifacts.faults import PER_VERSION_MAX, FaultLog
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.records import ArtifactRecord, Placing
+from haas_common.artifacts.store import ArtifactStore, artifact_id_of
 from haas_common.auth import Claims
+from haas_common.blobs import BlobStore
 from haas_common.calls import Call
 from haas_common.db import Database, Scope
 from haas_common.db.queries import Query

@@ -14,7 +14,7 @@ import httpx
 import yaml
 
 from haas_cli import remote
-from haas_common import artifact_file
+from haas_common.artifacts import file as artifact_file
 from haas_common.auth import Issuer
 from tests.support.cli import Cli
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from haas_common import artifact_file
-from haas_common.artifact_file import Document, Draft
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts.file import Document, Draft
 from haas_common.documents import SourceDocument
 from haas_common.errors import ResourceNotFound, ToolFailed
 from haas_common.models import Model, OfflineEngine

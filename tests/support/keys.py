@@ -3,7 +3,8 @@
 import base64
 from pathlib import Path
 
-from haas_common import artifact_file, pki
+from haas_common import pki
+from haas_common.artifacts import file as artifact_file
 from haas_common.fleet_keys import FleetKeys
 
 SERVICES = ("orchestrator", "notifier")

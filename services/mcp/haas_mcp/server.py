@@ -7,8 +7,8 @@ import grpc.aio
 
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 from haas_common import readiness
-from haas_common.artifact_faults import FaultLog
-from haas_common.artifacts import ArtifactStore
+from haas_common.artifacts.faults import FaultLog
+from haas_common.artifacts.store import ArtifactStore
 from haas_common.config import Config
 from haas_common.db import Database
 from haas_common.limits import Limiter

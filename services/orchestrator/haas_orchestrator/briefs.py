@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from haas_common.artifact_file import Draft
+from haas_common.artifacts.file import Draft
 from haas_common.documents import Passage, SourceDocument, fold, passages, rank
 from haas_common.formats import period_text
 from haas_common.models import OFFLINE, Answer, Model, Seat, check_no_new_numbers, object_schema

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2, privacy_pb2
 from haas.planner.v1 import graph_pb2
-from haas_common.artifacts import ArtifactRecord
+from haas_common.artifacts.records import ArtifactRecord
 
 
 def timestamp(at: datetime.datetime) -> Timestamp:

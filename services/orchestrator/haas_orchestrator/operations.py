@@ -8,7 +8,8 @@ from typing import Any
 
 from haas.planner.v1 import graph_pb2, planner_pb2, planner_pb2_grpc
 from haas_common import clock, errors
-from haas_common.artifacts import ArtifactStore, Placing
+from haas_common.artifacts.records import Placing
+from haas_common.artifacts.store import ArtifactStore
 from haas_common.calls import Call
 from haas_common.channels import Channels, with_token
 from haas_common.db import Database, Scope, Tx

@@ -12,8 +12,8 @@ from haas.orchestrator.v1 import (
     privacy_pb2,
     privacy_pb2_grpc,
 )
-from haas_common.artifact_faults import FaultLog
-from haas_common.artifacts import ArtifactStore
+from haas_common.artifacts.faults import FaultLog
+from haas_common.artifacts.store import ArtifactStore
 from haas_common.channels import Channels
 from haas_common.config import Config
 from haas_common.db import Database, Lease

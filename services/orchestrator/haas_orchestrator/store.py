@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from haas_common.artifacts import ArtifactRecord
+from haas_common.artifacts.records import ArtifactRecord
 from haas_common.db import Scope, Tx, load_queries
 from haas_common.events import upcast
 from haas_common.sealing import Stored

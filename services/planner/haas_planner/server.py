@@ -3,8 +3,8 @@
 import grpc
 
 from haas.planner.v1 import planner_pb2, planner_pb2_grpc
-from haas_common.artifact_faults import FaultLog
-from haas_common.artifacts import ArtifactStore
+from haas_common.artifacts.faults import FaultLog
+from haas_common.artifacts.store import ArtifactStore
 from haas_common.auth import Issuer
 from haas_common.channels import Channels
 from haas_common.config import Config

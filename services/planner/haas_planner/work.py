@@ -10,8 +10,12 @@ from typing import Any
 from google.protobuf import json_format
 
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
-from haas_common import artifact_file, clock, errors
-from haas_common.artifacts import ArtifactStore, Document, Draft, Placing, artifact_id_of, depends_on
+from haas_common import clock, errors
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts.file import Document, Draft
+from haas_common.artifacts.records import Placing
+from haas_common.artifacts.rules import depends_on
+from haas_common.artifacts.store import ArtifactStore, artifact_id_of
 from haas_common.auth import Issuer
 from haas_common.channels import Channels, with_token
 from haas_common.db import Database, Scope

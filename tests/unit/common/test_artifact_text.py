@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haas_common import artifact_checks, artifact_chunks, artifact_text, errors
+from haas_common import errors
+from haas_common.artifacts import checks as artifact_checks
+from haas_common.artifacts import chunks as artifact_chunks
+from haas_common.artifacts import text as artifact_text
 
 NOW = datetime.datetime(2026, 11, 22, 12, 30, 5, tzinfo=datetime.UTC)
 

@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haas_common import artifact_file, front_matter
-from haas_common.front_matter import FrontMatterInvalid
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts import front_matter
+from haas_common.artifacts.front_matter import FrontMatterInvalid
 
 HEAD = "artifact_id: artf-1\nversion: 7\nhash_prev: ''\n"
 

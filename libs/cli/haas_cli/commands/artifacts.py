@@ -181,7 +181,8 @@ def gc(older_than: str, dry_run: bool, as_json: bool) -> int:
 @api.json_option
 def check(file: Path, as_json: bool) -> int:
     """Check a brief or a team report against its template (plan §17). Exit status 1 when it does not hold."""
-    from haas_common import artifact_checks, artifact_file
+    from haas_common.artifacts import checks as artifact_checks
+    from haas_common.artifacts import file as artifact_file
     from haas_common.errors import ArtifactInvalid
 
     text = api.read_text(file)

@@ -10,7 +10,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from haas_common import artifact_file
+from haas_common.artifacts import file as artifact_file
 from haas_common.audit.findings import Counts, Findings
 from haas_common.audit.framing import digest_bytes, digest_text, framed
 

@@ -5,12 +5,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from haas_common import front_matter
-from haas_common.artifacts import ARTIFACT_BYTES_MAX, ArtifactStore, Draft, Link, Placing
+from haas_common.artifacts import front_matter
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.front_matter import FrontMatterInvalid
+from haas_common.artifacts.records import Placing
+from haas_common.artifacts.rules import Link
+from haas_common.artifacts.store import ARTIFACT_BYTES_MAX, ArtifactStore
 from haas_common.clock import utc_now
 from haas_common.db import Database, Tx
 from haas_common.errors import PayloadTooLarge, ResourceNotFound, ToolArgumentsInvalid, ToolFailed, ToolNotAllowed
-from haas_common.front_matter import FrontMatterInvalid
 from haas_mcp.domain import Grant
 
 _HEADING = re.compile(r"^# (.{1,200})$", re.MULTILINE)

@@ -4,9 +4,14 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 
-from haas_common import artifact_file, artifact_text, clock, errors
-from haas_common.artifact_text import Change
-from haas_common.artifacts import ArtifactRecord, ArtifactStore, Document, Draft, Link, Placing, Verification
+from haas_common import clock, errors
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts import text as artifact_text
+from haas_common.artifacts.file import Document, Draft
+from haas_common.artifacts.records import ArtifactRecord, Placing, Verification
+from haas_common.artifacts.rules import Link
+from haas_common.artifacts.store import ArtifactStore
+from haas_common.artifacts.text import Change
 from haas_common.calls import Call
 from haas_common.db import Database, Scope, Tx
 from haas_common.doorbell import Doorbell

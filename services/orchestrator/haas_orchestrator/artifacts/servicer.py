@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc
-from haas_common.artifacts import ArtifactStore
+from haas_common.artifacts.store import ArtifactStore
 from haas_common.calls import current_call
 from haas_common.db import Database
 from haas_common.doorbell import Doorbell

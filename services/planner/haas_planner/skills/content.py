@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from haas_common import formats
-from haas_common.artifact_file import Draft
+from haas_common.artifacts.file import Draft
 from haas_common.documents import Passage, fold, passages, rank
 from haas_planner.skills import brandbook
 from haas_planner.skills.brandbook import Point, capital, first_sentence

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from haas_common.artifact_file import Draft
+from haas_common.artifacts.file import Draft
 from haas_planner.skills import kpis, reading
 from haas_planner.skills.spec import SkillContext
 from haas_planner.skills.writing import compose, kpi_label, needed, of_artifact, written

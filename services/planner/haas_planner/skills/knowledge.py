@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from haas_common.artifact_file import Draft
+from haas_common.artifacts.file import Draft
 from haas_common.documents import Passage, fold, passages, rank, words
 from haas_planner.skills import brandbook
 from haas_planner.skills.data import gaps

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from haas_common.artifact_file import Document, Draft
+from haas_common.artifacts.file import Document, Draft
 from haas_common.documents import fold, passages
 from haas_common.errors import PlanUnreachable
 from haas_planner.graph import Slot, Task

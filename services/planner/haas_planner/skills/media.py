@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from haas_common import formats
-from haas_common.artifact_file import Draft
+from haas_common.artifacts.file import Draft
 from haas_common.documents import fold
 from haas_common.errors import InputMissing
 from haas_planner.skills import reading

@@ -6,7 +6,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-from haas_common.artifact_file import Document, Draft
+from haas_common.artifacts.file import Document, Draft
 from haas_common.documents import SourceDocument
 from haas_common.models import Model
 from haas_common.profiles import Profile

@@ -10,7 +10,7 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from haas_common import formats
-from haas_common.artifact_file import Document, Draft
+from haas_common.artifacts.file import Document, Draft
 from haas_common.documents import Passage, SourceDocument
 from haas_common.models import OFFLINE, Answer, Seat, check_no_new_numbers, object_schema
 from haas_planner.graph import Slot

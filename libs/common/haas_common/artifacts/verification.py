@@ -5,10 +5,11 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-from haas_common import artifact_file, errors
-from haas_common.artifact_faults import fault_of
-from haas_common.artifact_records import ArtifactRecord, Fault, Verification
-from haas_common.artifact_signing import AgentKeys
+from haas_common import errors
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts.faults import fault_of
+from haas_common.artifacts.records import ArtifactRecord, Fault, Verification
+from haas_common.artifacts.signing import AgentKeys
 from haas_common.blobs import Blobs, ref_of
 from haas_common.db import Scope, Tx
 from haas_common.events import upcast

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from haas_common import errors
-from haas_common.artifact_text import headings
+from haas_common.artifacts.text import headings
 from haas_common.documents import fold
 
 

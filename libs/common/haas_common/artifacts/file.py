@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from haas_common import front_matter
-from haas_common.front_matter import FrontMatterInvalid
+from haas_common.artifacts import front_matter
+from haas_common.artifacts.front_matter import FrontMatterInvalid
 
 DOMAIN = b"haas.artifact.v1\0"
 #: What the store itself writes: a draft's own front matter cannot say it.

@@ -5,28 +5,26 @@ import dataclasses
 import datetime
 from typing import Any
 
-from haas_common import artifact_checks, artifact_file, artifact_rules, errors, front_matter
-from haas_common.artifact_chunks import chunk_hashes, chunk_size
-from haas_common.artifact_faults import FaultLog
-from haas_common.artifact_file import Document, Draft
-from haas_common.artifact_records import ArtifactRecord, Placing, Verification
-from haas_common.artifact_rules import Link, depends_on
-from haas_common.artifact_signing import AgentKeys
-from haas_common.artifact_verification import Verifier, byte_problem, load
-from haas_common.blobs import Blobs, BlobStore, open_blobs
+from haas_common import errors
+from haas_common.artifacts import checks as artifact_checks
+from haas_common.artifacts import file as artifact_file
+from haas_common.artifacts import front_matter
+from haas_common.artifacts import rules as artifact_rules
+from haas_common.artifacts.chunks import chunk_hashes, chunk_size
+from haas_common.artifacts.faults import FaultLog
+from haas_common.artifacts.file import Draft
+from haas_common.artifacts.front_matter import FrontMatterInvalid
+from haas_common.artifacts.records import ArtifactRecord, Placing, Verification
+from haas_common.artifacts.signing import AgentKeys
+from haas_common.artifacts.verification import Verifier, byte_problem, load
+from haas_common.blobs import Blobs, open_blobs
 from haas_common.config import Config
 from haas_common.db import Scope, Tx
 from haas_common.events import upcast
 from haas_common.eventstore import PAYLOAD_BYTES_MAX, SQL, NewEvent, append, payload_text
 from haas_common.fleet_keys import FleetKeys
-from haas_common.front_matter import FrontMatterInvalid
 from haas_common.projections import artifacts as projection
 from haas_common.projections import past
-
-__all__ = [
-    "ARTIFACT_BYTES_MAX", "ArtifactRecord", "ArtifactStore", "BlobStore", "Blobs", "Document", "Draft", "Link",
-    "Placing", "Verification", "artifact_id_of", "depends_on",
-]  # fmt: skip
 
 ARTIFACT_BYTES_MAX = artifact_rules.BYTES_MAX
 _STREAM_END = 2**62

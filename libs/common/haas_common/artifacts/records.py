@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 from collections.abc import Sequence
 
-from haas_common.artifact_rules import Link
+from haas_common.artifacts.rules import Link
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 import logging
 
 from haas_common import errors
-from haas_common.artifact_chunks import bad_range
-from haas_common.artifact_records import ArtifactRecord, Fault
+from haas_common.artifacts.chunks import bad_range
+from haas_common.artifacts.records import ArtifactRecord, Fault
 from haas_common.blobs import ref_of
 from haas_common.db import Database, Scope
 from haas_common.doorbell import Doorbell
