@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from psycopg.rows import dict_row
 
+from haas_common import errors
 from haas_common.artifacts import file as artifact_file
 from haas_common.audit import blobs, checkpoints, merkle
 from haas_common.db import Database, Scope
@@ -172,6 +173,43 @@ async def test_every_stored_event_follows_from_the_one_before_it(database: TestD
     assert len(rows) == 24
     by_tenant = [[r for r in rows if r["tenant_id"] == t] for t in ("t-one", "t-two")]
     assert [broken(part) for part in by_tenant] == [[], []]
+
+
+@pytest.mark.parametrize("count", [1, 8, 9])
+@pytest.mark.parametrize("streams", [1, 2])
+async def test_batches_of_any_size_and_spread_are_numbered_and_linked_alike(
+    database: TestDatabase, streams: int, count: int
+) -> None:
+    await _appended(database)
+    doors = await Database.open(short_url(database.app_dsn), database.context_key, "test")
+    scope = Scope("t-one", "p-one")
+    try:
+        for turn in range(2):
+            before = turn * -(-count // streams)
+            events = [
+                NewEvent(scope, f"new/{n % streams}", "PlanCancelled", {"reason": "r"}, "ana",
+                         expected_version=None if n % streams else before)
+                for n in range(count)
+            ]  # fmt: skip
+            async with doors.tenant_tx(scope) as tx:
+                places = await append(tx, events)
+            assert [place.seq for place in places] == list(range(13 + turn * count, 13 + (turn + 1) * count))
+        with pytest.raises(errors.StreamVersionConflict):
+            async with doors.tenant_tx(scope) as tx:
+                await append(tx, events)
+    finally:
+        await doors.close()
+    rows = [row for row in stored(database) if row["tenant_id"] == "t-one"]
+    assert broken(rows) == []
+    last = {row["stream"]: (row["version"], row["seq"], bytes(row["hash"])) for row in rows}
+    with psycopg.connect(short_url(database.admin_dsn)) as admin:
+        heads = admin.execute(
+            "SELECT stream, version, last_seq, hash FROM haas.stream_heads WHERE tenant_id = 't-one' ORDER BY ordinal"
+        ).fetchall()
+        project = admin.execute("SELECT last_seq, streams FROM haas.project_heads WHERE tenant_id = 't-one'").fetchone()
+    assert {stream: (version, seq, bytes(link)) for stream, version, seq, link in heads} == last
+    assert [stream for stream, *_ in heads] == ["plan/0", "plan/1", "new/0", "new/1"][: len(last)]
+    assert project == (len(rows), len(last))
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, haas, pg_temp
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
+  whose text[];
+  field text[];
+  head record;
+  known record;
+  link bytea;
+  base bigint;
   streams text[] := string_to_array(split_part(doc, E'\x1d', 1), E'\x1e');
   lines text[] := string_to_array(split_part(doc, E'\x1d', 2), E'\x1e');
   wanted json;
@@ -271,6 +277,58 @@ BEGIN
   -- Fields are framed as the client is sent them.
   IF pg_client_encoding() <> 'UTF8' THEN
     RAISE EXCEPTION 'a client of append speaks UTF8' USING ERRCODE = '22023';
+  END IF;
+
+  -- Most appends are a few events of one stream. What follows does the same for any batch, but its statements take 0.5 ms
+  -- to start, these 0.3 with the first event and 0.03 with each that follows.
+  IF cardinality(streams) = 1 AND cardinality(lines) <= 8 THEN
+    whose := string_to_array(streams[1], E'\x1f');
+    events := cardinality(lines);
+    INSERT INTO haas.project_heads AS h (tenant_id, project_id, last_seq) VALUES (whose[1], whose[2], events)
+    ON CONFLICT (tenant_id, project_id) DO UPDATE SET last_seq = h.last_seq + excluded.last_seq
+    RETURNING h.tenant_id, h.project_id, h.last_seq - events AS before, h.streams, h.cell INTO head;
+    SELECT h.version, h.hash, h.ordinal INTO known FROM haas.stream_heads AS h
+     WHERE h.tenant_id = head.tenant_id AND h.project_id = head.project_id AND h.stream = whose[3];
+    base := coalesce(known.version, 0);
+    IF whose[4] <> '' AND whose[4] <> base::text THEN
+      RAISE EXCEPTION 'stream version conflict' USING ERRCODE = 'HA002', DETAIL = whose[3];
+    END IF;
+    IF head.before = 0 THEN
+      SELECT t.cell INTO head.cell FROM haas.tenants AS t WHERE t.tenant_id = head.tenant_id;
+    END IF;
+    IF base = 0 THEN
+      UPDATE haas.project_heads AS h SET streams = h.streams + 1, cell = head.cell
+       WHERE h.tenant_id = head.tenant_id AND h.project_id = head.project_id;
+    END IF;
+    -- The clock is read behind the lock, as below.
+    at := clock_timestamp();
+    at_us := extract(epoch FROM at) * 1000000;
+    link := coalesce(known.hash, decode(repeat('00', 32), 'hex'));
+    recorded_at := at;
+    hashes := '';
+    FOR i IN 1..events LOOP
+      field := string_to_array(lines[i], E'\x1f');
+      IF cardinality(field) <> 10 OR field[1] <> '1' THEN
+        RAISE EXCEPTION 'an event has 10 fields and a stream' USING ERRCODE = '22023';
+      END IF;
+      link := haas.chain_link(NULL, link, haas.event_body(
+        head.tenant_id, head.project_id, head.before + i, whose[3], base + i, field[2], field[3]::smallint, field[4], field[5],
+        field[6], field[7], field[8], field[9], at_us, field[10]));
+      INSERT INTO haas.events (cell, tenant_id, project_id, seq, stream, version, event_type, schema_version, plan_id, task_id, actor,
+                               causation_id, correlation_id, trace_id, payload, recorded_at, hash)
+      VALUES (head.cell, head.tenant_id, head.project_id, head.before + i, whose[3], base + i, field[2], field[3]::smallint,
+              field[4], field[5], field[6], field[7], field[8], field[9], field[10]::json, at, link);
+      seqs[i] := head.before + i;
+      versions[i] := base + i;
+      hashes := hashes || link;
+    END LOOP;
+    INSERT INTO haas.stream_heads AS h (tenant_id, project_id, stream, version, hash, last_seq, ordinal)
+    VALUES (head.tenant_id, head.project_id, whose[3], base + events, link, head.before + events,
+            coalesce(known.ordinal, head.streams))
+    ON CONFLICT (tenant_id, project_id, stream) DO UPDATE
+       SET version = excluded.version, hash = excluded.hash, last_seq = excluded.last_seq;
+    RETURN NEXT;
+    RETURN;
   END IF;
 
   WITH counted AS (
