@@ -127,3 +127,12 @@ def test_the_commands_of_the_tour_reach_the_edge_as_the_operator_and_as_a_tenant
     unknown = fleet.call("env", "--tenant", "t-nobody", "--project", "p-main", "--json")
     assert unknown.returncode == Exit.NOT_FOUND
     assert json.loads(unknown.stderr)["error"]["reason"] == "RESOURCE_NOT_FOUND"
+
+
+def test_metrics_are_what_every_service_counts_itself(fleet: Cli) -> None:
+    every = fleet.call("metrics")
+    assert every.returncode == Exit.OK
+    assert every.stdout.count("# TYPE haas_append_events_total counter") == len(SERVICES)
+    one = fleet.call("metrics", "notifier")
+    assert "haas_append_seconds_count" in one.stdout
+    assert one.stdout.count("# TYPE haas_append_events_total counter") == 1
