@@ -57,6 +57,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "ListFleetKeys": {},
     "EraseData": {"subject": "nobody@here"},
     "ListSubjects": {},
+    "ExportDataKeys": {},
     "DetectIntent": {"text": "Describe nuestro público objetivo"},
     "CreatePlan": {"objective": "Describe nuestro público objetivo"},
     "RunPlan": {"plan_id": "MINE"},

@@ -56,7 +56,7 @@ _MEMBER = (*_VIEWER, "artifacts.write", "plans.write", "tools.invoke")
 SCOPES_BY_ROLE: Mapping[str, tuple[str, ...]] = {
     "viewer": _VIEWER,
     "member": _MEMBER,
-    "admin": (*_MEMBER, "audit.sign", "data.erase", "profiles.write"),
+    "admin": (*_MEMBER, "audit.sign", "data.erase", "data.export", "profiles.write"),
     # Reads every project of its tenant, whichever the token names.
     "auditor": ("artifacts.read", "audit.read", "audit.sign", "events.read"),
     ROLE_OPERATOR: ("reflection", "tenants.read", "tenants.write", "tokens.issue"),

@@ -117,6 +117,13 @@ def read_subject_cursor(token: str) -> str | None:
         raise Malformed("page_token", "a token that a page before gave") from None
 
 
+def read_key_cursor(token: str) -> str:
+    """Returns the id of the key that a page ended with. Raises Malformed."""
+    if token and not re.fullmatch(r"dk-[a-z0-9]{1,40}", token):
+        raise Malformed("page_token", "a token that a page before gave")
+    return token
+
+
 def read_artifact_cursor(token: str) -> str:
     """Returns the id of the artifact that a page ended with. Raises Malformed."""
     if token and not re.fullmatch(r"artf-[a-z0-9_-]{1,123}", token):

@@ -1,4 +1,4 @@
-"""Erasing what the history holds of a person: its keys are destroyed, the history stays whole.
+"""Erasing what the history holds of a person, and handing its keys out: the history stays whole and tells of both.
 
 One transaction locks the person's keys, so that nobody writes under them meanwhile, destroys them, takes the plaintext
 out of the read models and says so in the history. Blobs are deleted after it: they are marked in it, so that whoever
@@ -7,6 +7,7 @@ comes next makes up for a crash in between.
 
 import asyncio
 import dataclasses
+import datetime
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,16 @@ class Erased:
     artifacts: int = 0
     blobs: int = 0
     seq: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TakenKey:
+    """A living key in the clear; it is never printed."""
+
+    key_id: str
+    subject: str
+    created_at: datetime.datetime
+    key: bytes = dataclasses.field(repr=False)
 
 
 def order_of(call: Call, subject: str, everything: bool, reason: str, request_id: str) -> Order:
@@ -152,6 +163,22 @@ class Privacy:
         """Returns a page of {subject, keys} by name, after a subject."""
         async with self._database.tenant_tx(scope) as tx:
             return await store.list_subjects(tx, scope, after or "", limit, first=after is None)
+
+    async def export_keys(self, call: Call, after: str, limit: int) -> list[TakenKey]:
+        """Returns a page of the project's living keys by id; the history says who took them before anybody has them."""
+        assert call.claims is not None  # the door lets nobody in without a token
+        scope, vault = call.scope, self._database.vault
+        async with self._database.tenant_tx(scope) as tx:
+            rows = await store.living_keys(tx, scope, after, limit)
+            payload = {"keys": len(rows), "key_ids": [row["key_id"] for row in rows]}
+            actor, stream = call.claims.subject, f"privacy/{scope.project_id}"
+            await append(tx, [NewEvent(scope, stream, "DataKeysExported", payload, actor, trace_id=call.trace_id)])
+            taken = [
+                TakenKey(r["key_id"], r["subject"], r["created_at"], vault.unwrapped(scope, r["key_id"], r["wrapped"]))
+                for r in rows
+            ]
+        self._doorbell.ring("events")
+        return taken
 
 
 async def _earlier(tx: Tx, order: Order) -> Erased | None:

@@ -19,6 +19,8 @@ from haas_orchestrator.operations import Operations, Wanted, malformed
 from haas_orchestrator.privacy import Privacy, order_of
 
 PAGE = 50
+#: As many are named in one event.
+KEYS_PAGE = 200
 
 
 def _no_plan(plan_id: str) -> errors.ResourceNotFound:
@@ -175,3 +177,21 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServicer):
         token = domain.subject_cursor(rows[size - 1]["subject"]) if len(rows) > size else ""
         page = map(messages.data_subject, rows[:size])
         return privacy_pb2.ListSubjectsResponse(subjects=page, next_page_token=token)
+
+    async def ExportDataKeys(self, request: Any, context: Any) -> privacy_pb2.ExportDataKeysResponse:
+        """Hands keys out."""
+        size = request.page_size or KEYS_PAGE
+        try:
+            after = domain.read_key_cursor(request.page_token)
+        except domain.Malformed as error:
+            raise malformed(error) from None
+        taken = await self._privacy.export_keys(current_call(), after, size)
+        keys = [
+            privacy_pb2.ExportedDataKey(
+                key_id=one.key_id, subject=one.subject, key=one.key, create_time=messages.timestamp(one.created_at)
+            )
+            for one in taken
+        ]
+        # A full page may be the last one: what is told of in the history is what was given, not one more.
+        token = taken[-1].key_id if len(taken) == size else ""
+        return privacy_pb2.ExportDataKeysResponse(keys=keys, next_page_token=token)

@@ -197,6 +197,11 @@ async def list_subjects(tx: Tx, scope: Scope, after: str, limit: int, *, first: 
     return await tx.all(SQL.list_subjects, **_in(scope), after=after, first=first, limit=limit)
 
 
+async def living_keys(tx: Tx, scope: Scope, after: str, limit: int) -> list[Row]:
+    """Returns a page of {key_id, subject, wrapped, created_at} by id, held until the transaction ends."""
+    return await tx.all(SQL.living_keys, **_in(scope), after=after, limit=limit)
+
+
 # ── The addresses of blobs, for the garbage collection ───────────────────────────────────────────────────────────────
 
 #: Which tables name blobs beside the history, and the query that reads a page of each.

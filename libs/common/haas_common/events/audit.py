@@ -56,6 +56,13 @@ class DataErased(Payload):
     )
 
 
+class DataKeysExported(Payload):
+    """Who took the keys of personal data out; the event's actor did."""
+
+    keys: Count = Field(description="How many.")
+    key_ids: list[Named] = Field(max_length=200, description="Which; never the keys themselves.")
+
+
 class FirstKept(Payload):
     """Where a project's history begins now."""
 
@@ -84,6 +91,10 @@ TYPES = (
     ),
     EventType(
         "DataErased", "erasure/<subject hash>", _OWNER, 1, DataErased, "The keys of a subject's data were destroyed."
+    ),
+    EventType(
+        "DataKeysExported", "privacy/<project_id>", _OWNER, 1, DataKeysExported,
+        "Keys of personal data were taken out, for a history that moves.",
     ),
     EventType("HistoryDropped", "history/<tenant_id>", _OWNER, 1, HistoryDropped, "An old range was dropped."),
 )  # fmt: skip

@@ -6,6 +6,7 @@ both write a number: the event is appended at the stream's expected version.
 
 import asyncio
 import dataclasses
+import datetime
 from collections.abc import Mapping, Sequence
 
 from haas_common import errors
@@ -124,10 +125,12 @@ class Signer:
             told, rest = told[:PROJECTS_MAX], told[PROJECTS_MAX:]
             records = {**known.records, **await store.records(tx, tenant_id, told)}
             previous = known.newest.digest() if known.newest else ""
+            signed_at = await store.now(tx)
+            if known.newest is not None and datetime.datetime.fromisoformat(signed_at) < known.newest.time():
+                signed_at = known.newest.signed_at  # a clock that was put back, or an imported chain of one ahead
             checkpoint = checkpoints.sign(
-                tenant_id, known.number + 1, previous, records, told, await store.now(tx),
-                self._keys.signer("checkpoint"),
-            )  # fmt: skip
+                tenant_id, known.number + 1, previous, records, told, signed_at, self._keys.signer("checkpoint")
+            )
             await store.keep_tenant_project(tx, tenant_id)
             event = NewEvent(
                 Scope(tenant_id, TENANT_PROJECT), checkpoints.stream_of(tenant_id), checkpoints.EVENT_TYPE,

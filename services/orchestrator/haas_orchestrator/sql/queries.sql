@@ -312,6 +312,13 @@ SELECT k.subject, json_agg(json_build_object('key_id', k.key_id, 'created_at', k
  WHERE k.tenant_id = %(tenant_id)s AND k.project_id = %(project_id)s AND (k.subject > %(after)s OR %(first)s)
  GROUP BY k.subject ORDER BY k.subject LIMIT %(limit)s;
 
+-- living_keys --
+-- A page of the project's living keys, kept alive until the transaction ends: an erasure comes wholly before or after.
+SELECT key_id, subject, wrapped, created_at FROM data_keys
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND key_id > %(after)s AND destroyed_at IS NULL
+ ORDER BY key_id LIMIT %(limit)s
+   FOR KEY SHARE;
+
 -- refs_in_events --
 -- The addresses of blobs that a page of the history names, in whatever field.
 SELECT count(DISTINCT p.seq) AS rows, max(p.seq) AS last,

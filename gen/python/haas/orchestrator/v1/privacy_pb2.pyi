@@ -81,3 +81,35 @@ class ListSubjectsResponse(_message.Message):
     subjects: _containers.RepeatedCompositeFieldContainer[DataSubject]
     next_page_token: str
     def __init__(self, subjects: _Optional[_Iterable[_Union[DataSubject, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ExportDataKeysRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "page_size", "page_token")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ExportedDataKey(_message.Message):
+    __slots__ = ("key_id", "subject", "key", "create_time")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    subject: str
+    key: bytes
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, key_id: _Optional[str] = ..., subject: _Optional[str] = ..., key: _Optional[bytes] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ExportDataKeysResponse(_message.Message):
+    __slots__ = ("keys", "next_page_token")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[ExportedDataKey]
+    next_page_token: str
+    def __init__(self, keys: _Optional[_Iterable[_Union[ExportedDataKey, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -45,6 +45,11 @@ class PrivacyStub:
                 request_serializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ListSubjectsRequest.SerializeToString,
                 response_deserializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ListSubjectsResponse.FromString,
                 _registered_method=True)
+        self.ExportDataKeys = channel.unary_unary(
+                '/haas.orchestrator.v1.Privacy/ExportDataKeys',
+                request_serializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ExportDataKeysRequest.SerializeToString,
+                response_deserializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ExportDataKeysResponse.FromString,
+                _registered_method=True)
 
 
 class PrivacyServicer:
@@ -67,6 +72,14 @@ class PrivacyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportDataKeys(self, request, context):
+        """Hands out the keys that the project's personal data is sealed under, for a tenant that takes its history along. Every
+        call is told of in the history (DataKeysExported). Fails with FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PrivacyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_PrivacyServicer_to_server(servicer, server):
                     servicer.ListSubjects,
                     request_deserializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ListSubjectsRequest.FromString,
                     response_serializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ListSubjectsResponse.SerializeToString,
+            ),
+            'ExportDataKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportDataKeys,
+                    request_deserializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ExportDataKeysRequest.FromString,
+                    response_serializer=haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ExportDataKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +154,33 @@ class Privacy:
             '/haas.orchestrator.v1.Privacy/ListSubjects',
             haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ListSubjectsRequest.SerializeToString,
             haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ListSubjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDataKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.orchestrator.v1.Privacy/ExportDataKeys',
+            haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ExportDataKeysRequest.SerializeToString,
+            haas_dot_orchestrator_dot_v1_dot_privacy__pb2.ExportDataKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,
