@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import psycopg
+import uvloop
 
 from haas_common.audit.history import Marks, ProjectVerifier
 from haas_common.audit.rows import FIELDS, line_of
@@ -30,8 +31,9 @@ _TAIL = load_queries("haas_common").relay_page
 
 def tables() -> list[Table]:
     """All of them, on a server of their own."""
-    with database() as bench:
-        return asyncio.run(_tables(bench))
+    # The services' own loop.
+    with database() as bench, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_tables(bench))
 
 
 async def _tables(bench: Bench) -> list[Table]:
