@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from haas_common.artifacts import file as artifact_file
-from haas_common.artifacts.signing import agent_key, certified
-from haas_common.audit import checkpoints, merkle
-from haas_common.audit.blobs import certificate_bytes
+from haas_common.artifacts.signing import agent_key
+from haas_common.audit import checkpoints, genesis, merkle
 from haas_common.audit.checkpoints import Record
+from haas_common.audit.genesis import Document, Genesis
+from haas_common.audit.signatures import certificate_bytes
 from haas_common.db import Scope
 from haas_common.fleet_keys import raw_public
 
@@ -119,6 +120,28 @@ def signed() -> list[dict[str, Any]]:
     return made
 
 
+def begun() -> dict[str, Any]:
+    """Returns what is left of a history whose oldest events were dropped: the document, and the event's fields."""
+    heads = {
+        project: tuple((f"plan/ñ-{n}", n + 2, hashlib.sha256(f"{project} {n}".encode()).digest()) for n in range(count))
+        for project, count in (("*", 2), ("p-a", 3))
+    }
+    projects = {project: Genesis(project, 10 + len(heads[project]), heads[project]) for project in heads}
+    payload = signed()[-1]["payload"]
+    before, after = (signed()[n]["payload"]["projects"] for n in (0, 1))
+    told = {r["project_id"]: r for r in [*before, *after]}
+    records = tuple(
+        Record(p, r["last_seq"], r["streams"], bytes.fromhex(r["root"].removeprefix("sha256:")))
+        for p, r in sorted(told.items())
+    )
+    erased = ("sha256:" + hashlib.sha256(b"erased").hexdigest(),)
+    found = Document("t-medluxe", projects, checkpoints.read("t-medluxe", payload), records, erased)
+    data = found.data()
+    ref = "sha256:" + hashlib.sha256(data).hexdigest()
+    fields = genesis.sign(found, ref, ("cp-vector", _KEY))
+    return {"tenant_id": "t-medluxe", "document": data.decode(), "payload": fields}
+
+
 def certificate() -> dict[str, str]:
     """Returns the certificate of an agent's key."""
     agent = Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64))).public_key().public_bytes_raw()
@@ -142,7 +165,7 @@ def agents() -> list[dict[str, Any]]:
                 "project_id": project,
                 "agent": agent,
                 "public_key": base64.b64encode(public).decode(),
-                "certificate": base64.b64encode(_KEY.sign(certified(scope, agent, public))).decode(),
+                "certificate": base64.b64encode(_KEY.sign(certificate_bytes(tenant, project, agent, public))).decode(),
                 "signed": "sha256:" + "0" * 64,
                 "signature": base64.b64encode(key.sign(b"sha256:" + b"0" * 64)).decode(),
             }
@@ -156,7 +179,7 @@ def document() -> str:
     vectors = {
         "events": events(), "artifacts": artifacts(),
         "agents": agents(), "certificate": certificate(), "trees": trees(),
-        "checkpoints": signed(), "ed25519_public_key": base64.b64encode(public).decode(),
+        "checkpoints": signed(), "genesis": begun(), "ed25519_public_key": base64.b64encode(public).decode(),
     }  # fmt: skip
     return json.dumps(vectors, indent=1, ensure_ascii=False) + "\n"
 

@@ -17,8 +17,9 @@ from haas_common.artifacts import rules as artifact_rules
 from haas_common.artifacts.file import Draft
 from haas_common.artifacts.records import ArtifactRecord, Placing
 from haas_common.artifacts.rules import Link
-from haas_common.artifacts.signing import ROTATION_SLACK, agent_key
+from haas_common.artifacts.signing import agent_key
 from haas_common.artifacts.store import ArtifactStore
+from haas_common.audit.signatures import ROTATION_SLACK
 from haas_common.blobs import BlobStore
 from haas_common.db import Database, Scope
 from haas_common.db.queries import Query

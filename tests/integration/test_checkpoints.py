@@ -208,6 +208,23 @@ async def test_a_rotated_key_signs_what_comes_and_the_old_one_vouches_for_what_w
     assert "none of the fleet's" in (await world.verified()).findings.first[0].what
 
 
+async def test_a_clock_that_was_put_back_makes_no_checkpoint_that_goes_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = world.project("p-one")
+    await world.happen(one, 2)
+    first, _ = await world.sign()
+
+    async def earlier(tx: object) -> str:
+        return "2026-01-01T00:00:00.000000Z"
+
+    monkeypatch.setattr(store, "now", earlier)
+    await world.happen(one, 2)
+    second, signed = await world.sign()
+    assert (second.number, signed, second.signed_at) == (2, True, first.signed_at)
+    assert (await world.verified()).findings.first == []
+
+
 # ── When ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,6 +1,7 @@
 """Anyone can verify the history and the artifacts from docs/reference/hashing.md alone."""
 
 import base64
+import datetime
 import hashlib
 import json
 from pathlib import Path
@@ -13,9 +14,10 @@ from psycopg.rows import dict_row
 
 from haas_common import errors
 from haas_common.artifacts import file as artifact_file
-from haas_common.audit import blobs, checkpoints, merkle
+from haas_common.audit import checkpoints, genesis, merkle, signatures
 from haas_common.db import Database, Scope
 from haas_common.eventstore import NewEvent, append
+from haas_common.fleet_keys import FleetKey
 from haas_common.sockets import short_url
 from tests.integration.conftest import TestDatabase
 from tests.support import hashing
@@ -23,6 +25,9 @@ from tests.support import hashing
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).resolve().parents[2] / "docs/reference/hashing-vectors.json").read_text(encoding="utf-8")
 )
+PUBLIC = Ed25519PublicKey.from_public_bytes(base64.b64decode(VECTORS["ed25519_public_key"]))
+SIGNED = datetime.datetime(2025, 11, 8, 12, 30, tzinfo=datetime.UTC)
+FLEET = {"cp-vector": FleetKey("cp-vector", "checkpoint", PUBLIC, SIGNED - datetime.timedelta(days=1), None)}
 STORED = """
     SELECT tenant_id::text, project_id::text, seq, stream, version, event_type, schema_version, plan_id, task_id, actor,
            causation_id, correlation_id, trace_id,
@@ -128,7 +133,35 @@ def test_the_checkpoints_vectors_follow_from_the_page_and_from_the_library() -> 
         previous = "sha256:" + hashlib.sha256(said).hexdigest()
         found = checkpoints.read(vector["tenant_id"], payload)
         assert found.digest() == previous == vector["digest"]
-        assert found.problem({payload["kid"]: key}) == ""
+        assert found.problem(FLEET) == ""
+
+
+def _root_told(records: list[list[Any]]) -> str:
+    """The root over projects as a document tells them: id, last seq, number of streams, root."""
+    leaves = [hashing.project_leaf(p, last, streams, bytes.fromhex(r[7:])) for p, last, streams, r in sorted(records)]
+    return "sha256:" + hashing.tree_root(leaves).hex()
+
+
+def test_the_genesis_vector_follows_from_the_page_and_from_the_library() -> None:
+    vector = VECTORS["genesis"]
+    data, payload = vector["document"].encode(), vector["payload"]
+    told = json.loads(data)
+    assert payload["genesis_ref"] == "sha256:" + hashlib.sha256(data).hexdigest()
+    assert (told["format"], told["tenant_id"]) == ("haas.genesis.v1", vector["tenant_id"])
+    left = []
+    for project in told["projects"]:
+        heads = [dict(zip(("stream", "version", "hash"), head, strict=True)) for head in project["streams"]]
+        root = hashing.tree_root([hashing.stream_leaf(project["project_id"], head) for head in heads])
+        left.append([project["project_id"], project["last_seq"], len(heads), "sha256:" + root.hex()])
+    assert (len(left), payload["root"]) == (2, _root_told(left))
+    assert _root_told(told["records"]) == told["checkpoint"]["root"]
+    PUBLIC.verify(base64.b64decode(payload["signature"]), hashing.genesis_bytes(vector["tenant_id"], payload))
+    PUBLIC.verify(
+        base64.b64decode(told["checkpoint"]["signature"]),
+        hashing.checkpoint_bytes(vector["tenant_id"], told["checkpoint"]),
+    )
+    assert genesis.problem(vector["tenant_id"], payload, data, FLEET, SIGNED) == ""
+    assert genesis.read(vector["tenant_id"], data).data() == data
 
 
 def test_the_certificates_vector_follows_from_the_page_and_from_the_library() -> None:
@@ -136,7 +169,7 @@ def test_the_certificates_vector_follows_from_the_page_and_from_the_library() ->
     said = VECTORS["certificate"]
     key.verify(base64.b64decode(said["certificate"]), hashing.certificate_bytes(said))
     agent = base64.b64decode(said["signer_key"])
-    known = blobs.certificate_bytes(said["tenant_id"], said["project_id"], said["signer"], agent)
+    known = signatures.certificate_bytes(said["tenant_id"], said["project_id"], said["signer"], agent)
     assert known == hashing.certificate_bytes(said)
 
 

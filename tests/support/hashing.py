@@ -72,6 +72,11 @@ def checkpoint_bytes(tenant_id: str, payload: Mapping[str, Any]) -> bytes:
     return b"haas.checkpoint.v1\x00" + framed(tenant_id, *fields)
 
 
+def genesis_bytes(tenant_id: str, payload: Mapping[str, Any]) -> bytes:
+    """Returns what the signature of HistoryDropped is over."""
+    return b"haas.genesis.v1\x00" + framed(tenant_id, *(payload[name] for name in ("genesis_ref", "root", "kid")))
+
+
 def certificate_bytes(said: Mapping[str, str]) -> bytes:
     """Returns what an agent's certificate signs."""
     key = base64.b64decode(said["signer_key"])

@@ -1,6 +1,8 @@
 """A tenant's history in memory: made by the rules of docs/reference/hashing.md alone, exported, and tampered with."""
 
 import base64
+import dataclasses
+import datetime
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -15,13 +17,20 @@ from haas_common.audit.checkpoints import TENANT_PROJECT, Record
 from haas_common.audit.export import Writer
 from haas_common.audit.merkle import root_of, stream_leaf
 from haas_common.audit.rows import FIELDS, line_of, lines_of
+from haas_common.fleet_keys import FleetKey, write_set
 from tests.support import hashing
 
 TENANT = "t-one"
 CHECKPOINT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ARTIFACT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 KIDS = {"checkpoint": "cp-test", "artifact": "af-test"}
-PUBLIC = {"checkpoint": CHECKPOINT_KEY.public_key(), "artifact": ARTIFACT_KEY.public_key()}
+MADE_AT = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
+PUBLIC = {
+    "checkpoint": FleetKey(KIDS["checkpoint"], "checkpoint", CHECKPOINT_KEY.public_key(), MADE_AT, None),
+    "artifact": FleetKey(KIDS["artifact"], "artifact", ARTIFACT_KEY.public_key(), MADE_AT, None),
+}
+#: By use, then by id: what `verify` takes.
+KEYS = {use: {key.kid: key} for use, key in PUBLIC.items()}
 Row = dict[str, Any]
 
 
@@ -58,8 +67,8 @@ class History:
         rows.append(row)
         return row
 
-    def artifact(self, project: str, artifact_id: str, body: str) -> Row:
-        """Appends an artifact's next version, signed by the fleet."""
+    def artifact(self, project: str, artifact_id: str, body: str, agent: Ed25519PrivateKey | None = None) -> Row:
+        """Appends an artifact's next version, signed by the fleet, or by an agent's certified key."""
         before = [
             json.loads(r["payload"]) for r in self.rows.get(project, []) if r["stream"] == f"artifact/{artifact_id}"
         ]
@@ -73,10 +82,16 @@ class History:
             "ref": ref, "signer": "agent-1",
             "signature": base64.b64encode(ARTIFACT_KEY.sign(curr.encode())).decode(),
         }  # fmt: skip
+        if agent is not None:
+            said = {"tenant_id": TENANT, "project_id": project, "signer": "agent-1"}
+            said["signer_key"] = base64.b64encode(agent.public_key().public_bytes_raw()).decode()
+            certificate = base64.b64encode(ARTIFACT_KEY.sign(hashing.certificate_bytes(said))).decode()
+            signature = base64.b64encode(agent.sign(curr.encode())).decode()
+            facts |= {"signer_key": said["signer_key"], "certificate": certificate, "signature": signature}
         kind = "ArtifactUpdated" if before else "ArtifactProduced"
         return self.add(project, f"artifact/{artifact_id}", kind, facts)
 
-    def checkpoint(self) -> checkpoints.Checkpoint:
+    def checkpoint(self, signed_at: str = "") -> checkpoints.Checkpoint:
         """Signs everything so far, and appends the event that tells of it."""
         changed = []
         for project, rows in self.rows.items():
@@ -88,7 +103,7 @@ class History:
                 changed.append(project)
         number, previous = (self.newest.number + 1, self.newest.digest()) if self.newest else (1, "")
         self.newest = checkpoints.sign(
-            TENANT, number, previous, self.records, changed, f"2026-01-01T00:00:{number:02}Z",
+            TENANT, number, previous, self.records, changed, signed_at or f"2026-01-01T00:00:{number:02}Z",
             (KIDS["checkpoint"], CHECKPOINT_KEY),
         )  # fmt: skip
         stream = checkpoints.stream_of(TENANT)
@@ -129,12 +144,15 @@ class Memory:
         return self.history.blobs.get(ref)
 
 
-def keys_document() -> list[dict[str, str]]:
+def keys_document() -> list[dict[str, Any]]:
     """The public keys as an export brings them."""
-    return [
-        {"kid": KIDS[use], "use": use, "public": base64.b64encode(PUBLIC[use].public_bytes_raw()).decode()}
-        for use in PUBLIC
-    ]
+    found: list[dict[str, Any]] = json.loads(write_set(list(PUBLIC.values())))["keys"]
+    return found
+
+
+def retired(use: str, at: datetime.datetime) -> dict[str, FleetKey]:
+    """The keys of a use, as they are once theirs was retired."""
+    return {KIDS[use]: dataclasses.replace(PUBLIC[use], retired_at=at)}
 
 
 def ref_of(data: bytes) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ class FleetKey:
     created_at: datetime.datetime
     retired_at: datetime.datetime | None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A key's object cannot be handed to another process; its bytes can."""
+        return _remade, (self.kid, self.use, raw_public(self.public), self.created_at, self.retired_at)
+
+
+def _remade(
+    kid: str, use: str, public: bytes, created_at: datetime.datetime, retired_at: datetime.datetime | None
+) -> FleetKey:
+    return FleetKey(kid, use, Ed25519PublicKey.from_public_bytes(public), created_at, retired_at)
+
 
 def raw_public(key: Ed25519PublicKey) -> bytes:
     """Returns the key's 32 bytes."""
@@ -55,8 +66,13 @@ def load_private(pem: bytes) -> Ed25519PrivateKey:
 
 def read_set(data: bytes) -> list[FleetKey]:
     """Reads fleet-keys.json. Raises ValueError, KeyError or TypeError for what is no such set."""
+    return read_entries(json.loads(data)["keys"])
+
+
+def read_entries(entries: Iterable[Mapping[str, Any]]) -> list[FleetKey]:
+    """Reads keys as fleet-keys.json lists them. Raises ValueError, KeyError or TypeError for what is none."""
     found = []
-    for entry in json.loads(data)["keys"]:
+    for entry in entries:
         public = Ed25519PublicKey.from_public_bytes(base64.b64decode(entry["public"], validate=True))
         found.append(
             FleetKey(entry["kid"], entry["use"], public, _time(entry["created_at"]), _time_or_none(entry["retired_at"]))
@@ -80,7 +96,10 @@ def write_set(keys: list[FleetKey]) -> bytes:
 
 
 def _time(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text)
+    found = datetime.datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return found
 
 
 def _time_or_none(text: str | None) -> datetime.datetime | None:
@@ -121,9 +140,9 @@ class FleetKeys:
             self._set_mark = mark
         return [key for key in self._set if use in (None, key.use)]
 
-    def public(self, use: str) -> dict[str, Ed25519PublicKey]:
+    def public(self, use: str) -> dict[str, FleetKey]:
         """Returns the public keys of a use ("artifact", "checkpoint") by id, newest first, retired ones included."""
-        return {key.kid: key.public for key in self.known(use)}
+        return {key.kid: key for key in self.known(use)}
 
     def signer(self, use: str) -> tuple[str, Ed25519PrivateKey]:
         """Returns the id and the current private key of a use.

@@ -1,6 +1,7 @@
 """A history whose oldest events were dropped verifies from the document that the fleet signed, and from no other."""
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Mapping
 
@@ -9,16 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haas_common.audit import checkpoints, genesis
+from haas_common.audit.beginnings import Beginnings
 from haas_common.audit.checkpoints import TENANT_PROJECT, Checkpoint, Record
-from haas_common.audit.findings import Report
+from haas_common.audit.findings import Findings, Report
 from haas_common.audit.genesis import Document, Genesis
 from haas_common.audit.history import Marks, ProjectVerifier
-from haas_common.audit.rows import line_of
+from haas_common.audit.rows import line_of, time_of
 from haas_common.audit.verify import Expected, verify
 from tests.support import tampered
-from tests.support.tampered import ARTIFACT_KEY, CHECKPOINT_KEY, KIDS, PUBLIC, TENANT, History, Memory, link
-
-KEYS = {use: {KIDS[use]: PUBLIC[use]} for use in PUBLIC}
+from tests.support.tampered import ARTIFACT_KEY, CHECKPOINT_KEY, KEYS, KIDS, TENANT, History, Memory, link, retired
 
 
 def verified(history: History, expected: Expected | None = None) -> Report:
@@ -124,6 +124,22 @@ def test_without_a_document_the_first_events_are_missing() -> None:
 def test_a_document_that_another_key_signed_is_refused(floors: dict[str, int]) -> None:
     report = verified(dropped(four(), floors, ARTIFACT_KEY))
     assert "without the fleet's word" in str(report.findings.first[0])
+
+
+def test_a_document_by_a_key_that_was_retired_before_is_refused_with_its_place() -> None:
+    history = dropped(four(), {"p-one": 6})
+    row = history.rows[TENANT_PROJECT][-1]
+    row["recorded_at_us"] += 2 * 3600 * 10**6
+    link(history.rows[TENANT_PROJECT])
+    at = time_of(row["recorded_at_us"])
+    for hours, holds in ((0, True), (1, True), (1.01, False)):
+        keys = retired("checkpoint", at - datetime.timedelta(hours=hours))
+        found = Findings()
+        beginnings = Beginnings(TENANT, keys, found)
+        beginnings.read([line_of(row)], history.blobs.get)
+        assert (beginnings.of("p-one") != (), found.count == 0) == (holds, holds)
+    assert "a key that was retired before" in found.first[0].what
+    assert (found.first[0].seq, found.first[0].stream) == (row["seq"], genesis.stream_of(TENANT))
 
 
 def test_a_document_that_is_gone_or_was_changed_is_refused() -> None:

@@ -17,9 +17,7 @@ from haas_common.audit.findings import FINDINGS_MAX, Report
 from haas_common.audit.rows import line_of
 from haas_common.audit.verify import Expected, verify
 from haas_common.events import EVENT_TYPES
-from tests.support.tampered import ARTIFACT_KEY, KIDS, PUBLIC, TENANT, History, Memory, Row, link
-
-KEYS = {use: {KIDS[use]: PUBLIC[use]} for use in PUBLIC}
+from tests.support.tampered import ARTIFACT_KEY, KEYS, KIDS, TENANT, History, Memory, Row, link
 
 
 def verified(history: History, expected: Expected | None = None) -> Report:

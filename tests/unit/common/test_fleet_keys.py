@@ -43,9 +43,9 @@ def test_every_service_verifies_what_was_signed_before_and_after_a_rotation(secr
     found = reading.public(use)
     assert list(found) == [new_kid, old_kid]
     for at, signature in signatures.items():
-        found[at].verify(signature, b"before")
+        found[at].public.verify(signature, b"before")
     with pytest.raises(InvalidSignature):
-        found[new_kid].verify(signatures[old_kid], b"before")
+        found[new_kid].public.verify(signatures[old_kid], b"before")
 
 
 def test_the_set_tells_the_current_key_from_the_retired_ones(secrets: Path) -> None:

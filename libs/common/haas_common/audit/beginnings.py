@@ -4,12 +4,12 @@ import collections
 import json
 from collections.abc import Callable, Iterable, Mapping
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from haas_common.audit import genesis
 from haas_common.audit.checkpoints import TENANT_PROJECT
 from haas_common.audit.findings import Findings
 from haas_common.audit.genesis import Document, Genesis
+from haas_common.audit.rows import time_of
+from haas_common.fleet_keys import FleetKey
 
 #: A range may be about to be dropped: the documents before the newest one are the ones that still count then.
 _KEPT = 3
@@ -34,7 +34,7 @@ def chosen(candidates: Iterable[Genesis], first: int) -> Genesis | None:
 class Beginnings:
     """What the tenant's own events say of what was dropped."""
 
-    def __init__(self, tenant_id: str, keys: Mapping[str, Ed25519PublicKey], findings: Findings) -> None:
+    def __init__(self, tenant_id: str, keys: Mapping[str, FleetKey], findings: Findings) -> None:
         self._tenant_id, self._keys, self._findings = tenant_id, keys, findings
         self._documents: collections.deque[Document] = collections.deque(maxlen=_KEPT)
         self._refs: set[str] = set()
@@ -49,12 +49,14 @@ class Beginnings:
                 if row["event_type"] != genesis.EVENT_TYPE:
                     continue
                 payload, place = json.loads(row["payload"]), (row["seq"], row["stream"], row["version"])
-                ref = str(payload["genesis_ref"])
-            except (ValueError, TypeError, KeyError, RecursionError):
+                ref, at = str(payload["genesis_ref"]), time_of(row["recorded_at_us"])
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 continue  # told where the project's own chain is verified, with its place
             # One document may be named by several events, each with some of its projects.
-            data = fetch(ref) if ref not in self._refs else None
-            problem = genesis.problem(self._tenant_id, payload, data, self._keys) if ref not in self._refs else ""
+            if ref in self._refs:
+                continue
+            data = fetch(ref)
+            problem = genesis.problem(self._tenant_id, payload, data, self._keys, at)
             if problem:
                 self._findings.add(TENANT_PROJECT, *place, problem)
             elif data is not None:

@@ -1,22 +1,19 @@
 """The bytes that events name: what is kept beside the history, and whether it is what was signed."""
 
-import base64
-import binascii
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from haas_common.artifacts import file as artifact_file
 from haas_common.audit.findings import Counts, Findings
-from haas_common.audit.framing import digest_bytes, digest_text, framed
+from haas_common.audit.framing import digest_bytes, digest_text
+from haas_common.audit.rows import time_of
+from haas_common.audit.signatures import signature_problem
+from haas_common.fleet_keys import FleetKey
 
 ARTIFACTS = frozenset({"ArtifactProduced", "ArtifactUpdated"})
 ERASED = "DataErased"
-AGENT_DOMAIN = b"haas.agent.v1\x00"
 #: The field of a type that names bytes; a test compares it with the registry of event types.
 REF_FIELDS: Mapping[str, str] = {
     "ArtifactProduced": "ref",
@@ -45,43 +42,6 @@ def refs_of(rows: Iterator[tuple[str, str]]) -> Iterator[str]:
                 yield ref
 
 
-def certificate_bytes(tenant_id: str, project_id: str, agent: str, public: bytes) -> bytes:
-    """Returns what the fleet's artifact key signs for an agent: that this key is the agent's."""
-    return AGENT_DOMAIN + framed(tenant_id, project_id, agent, public)
-
-
-def signature_problem(
-    tenant_id: str, project_id: str, facts: Mapping[str, Any], keys: Mapping[str, Ed25519PublicKey]
-) -> str:
-    """Returns what is wrong with an artifact's signature; empty for nothing.
-
-    A version names the agent's key and the fleet's certificate over it; an older one was signed by the fleet itself.
-    """
-    try:
-        signature = base64.b64decode(facts["signature"], validate=True)
-        signers = list(keys.values())
-        if facts.get("signer_key"):
-            public = base64.b64decode(facts["signer_key"], validate=True)
-            certified = certificate_bytes(tenant_id, project_id, facts["signer"], public)
-            certificate = base64.b64decode(facts["certificate"], validate=True)
-            if not any(_signed(key, certificate, certified) for key in keys.values()):
-                return "its signer's key has no certificate of the fleet"
-            signers = [Ed25519PublicKey.from_public_bytes(public)]
-        if not any(_signed(key, signature, facts["hash_curr"].encode()) for key in signers):
-            return "its signature is not its signer's"
-    except (KeyError, ValueError, TypeError, AttributeError, binascii.Error):
-        return "its signature cannot be read"
-    return ""
-
-
-def _signed(key: Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
-    try:
-        key.verify(signature, data)
-    except InvalidSignature:
-        return False
-    return True
-
-
 class BlobVerifier:
     """Checks the bytes that one project's events name, and the chain of each artifact's versions."""
 
@@ -90,13 +50,13 @@ class BlobVerifier:
         tenant_id: str,
         project_id: str,
         fetch: Fetch,
-        keys: Mapping[str, Ed25519PublicKey],
+        keys: Iterable[FleetKey],
         findings: Findings,
         counts: Counts,
     ) -> None:
         """Takes where the bytes are (`fetch(project, ref)`, None for what is gone) and the fleet's artifact keys."""
         self._tenant_id, self._project_id = tenant_id, project_id
-        self._fetch, self._keys = fetch, keys
+        self._fetch, self._keys = fetch, tuple(keys)
         self._findings, self._counts = findings, counts
         self._newest: dict[str, tuple[int, str]] = {}
         self._missing: dict[str, list[tuple[int, str, int]]] = {}
@@ -105,7 +65,7 @@ class BlobVerifier:
     #: The types whose events it wants to see.
     watched = frozenset(REF_FIELDS) | {ERASED}
 
-    def hear(self, seq: int, stream: str, version: int, kind: str, payload: str) -> None:
+    def hear(self, seq: int, stream: str, version: int, kind: str, payload: str, recorded_at_us: int) -> None:
         """Takes an event of a watched type."""
         try:
             facts = json.loads(payload)
@@ -114,7 +74,10 @@ class BlobVerifier:
                 self._erased.update(facts.get("refs", ()))
             problem = self._link_problem(facts) if kind in ARTIFACTS else ""
             problem = problem or (self._bytes_problem(kind, facts, ref, (seq, stream, version)) if ref else "")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            if kind in ARTIFACTS and not problem:
+                at = time_of(recorded_at_us)
+                problem = signature_problem(self._tenant_id, self._project_id, facts, self._keys, at)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             problem = "its payload is not that of its type"
         if problem:
             self._findings.add(self._project_id, seq, stream, version, problem)
@@ -146,10 +109,8 @@ class BlobVerifier:
             self._missing.setdefault(ref, []).append(place)
         elif digest_text(hashlib.sha256(data).digest()) != ref:
             return f"the bytes it names were changed: {ref}"
-        if kind not in ARTIFACTS:
-            return ""
-        if data is not None:
+        if kind in ARTIFACTS and data is not None:
             self._counts.artifacts += 1
             if artifact_file.hash_of(data) != facts["hash_curr"]:
                 return "its hash is not that of its bytes"
-        return signature_problem(self._tenant_id, self._project_id, facts, self._keys)
+        return ""

@@ -2,11 +2,10 @@
 history is compared with.
 """
 
+import datetime
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from haas_common.audit import checkpoints
 from haas_common.audit.checkpoints import TENANT_PROJECT, Checkpoint, Record
@@ -15,6 +14,7 @@ from haas_common.audit.framing import digest_text
 from haas_common.audit.genesis import Document
 from haas_common.audit.history import Marks
 from haas_common.audit.merkle import Tree
+from haas_common.fleet_keys import FleetKey
 
 _ERASED = "DataErased"
 _TOLD = (checkpoints.EVENT_TYPE, _ERASED)
@@ -54,13 +54,14 @@ class Chain:
         erased: the addresses of blobs that were erased.
     """
 
-    def __init__(self, tenant_id: str, keys: Mapping[str, Ed25519PublicKey], findings: Findings) -> None:
+    def __init__(self, tenant_id: str, keys: Mapping[str, FleetKey], findings: Findings) -> None:
         self.newest: Checkpoint | None = None
         self.begins_after = 0
         self.marks: dict[str, Marks] = {}
         self.erased: set[str] = set()
         self.records = Records()
         self._tenant_id, self._keys, self._findings = tenant_id, keys, findings
+        self._signed_at = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
     def begin(self, found: Document, each: Callable[[Checkpoint], None] | None = None) -> None:
         """Begins after the checkpoints that were dropped: from the newest of them, and what they said together."""
@@ -68,6 +69,7 @@ class Chain:
         if found.checkpoint is None:
             return
         self.newest, self.begins_after = found.checkpoint, found.checkpoint.number
+        self._signed_at = found.checkpoint.time()
         self.records.take(found.records)
         for record in found.records:
             self._mark(record, self.begins_after)
@@ -115,6 +117,10 @@ class Chain:
         problem = found.problem(self._keys)
         if problem:
             return problem
+        at = found.time()
+        if at < self._signed_at:
+            return "it was signed before the one that it follows"
+        self._signed_at = at
         for record in found.projects:
             known = self.records.by_project.get(record.project_id)
             if known is not None and (record.last_seq < known.last_seq or record.streams < known.streams):

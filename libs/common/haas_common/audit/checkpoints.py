@@ -3,15 +3,18 @@
 import base64
 import binascii
 import dataclasses
+import datetime
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from haas_common.audit.framing import digest_bytes, digest_text, framed
 from haas_common.audit.merkle import project_leaf, root_of
+from haas_common.audit.signatures import retired_before
+from haas_common.fleet_keys import FleetKey
 
 EVENT_TYPE = "CheckpointSigned"
 DOMAIN = b"haas.checkpoint.v1\x00"
@@ -75,6 +78,13 @@ class Checkpoint:
         """Returns what the next checkpoint names as `previous`, and what an auditor keeps."""
         return digest_text(hashlib.sha256(self.signed_bytes()).digest())
 
+    def time(self) -> datetime.datetime:
+        """Returns when it was signed, as it says itself. Raises ValueError."""
+        found = datetime.datetime.fromisoformat(self.signed_at)
+        if found.tzinfo is None:
+            raise ValueError("a time without its zone")
+        return found
+
     def payload(self) -> dict[str, Any]:
         """Returns the payload of its event."""
         return {
@@ -90,16 +100,20 @@ class Checkpoint:
             ],
         }
 
-    def problem(self, keys: Mapping[str, Ed25519PublicKey]) -> str:
-        """Returns what is wrong with its signature; empty for nothing."""
+    def problem(self, keys: Mapping[str, FleetKey]) -> str:
+        """Returns what is wrong with its signature; empty for nothing. What has no problem has a time."""
         key = keys.get(self.kid)
         if key is None:
             return f"it is signed with the key {self.kid[:40]}, which is none of the fleet's"
         try:
-            key.verify(base64.b64decode(self.signature, validate=True), self.signed_bytes())
+            key.public.verify(base64.b64decode(self.signature, validate=True), self.signed_bytes())
         except (InvalidSignature, binascii.Error, ValueError):
             return "its signature is not the fleet's"
-        return ""
+        try:
+            late = retired_before(key, self.time())
+        except ValueError:
+            return "the time that it was signed at cannot be read"
+        return "it is signed with a key that was retired before" if late else ""
 
 
 def sign(

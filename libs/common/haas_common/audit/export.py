@@ -7,7 +7,6 @@
 It appears whole or not at all. Whatever it holds is taken for what a stranger sent: nothing is followed out of it.
 """
 
-import base64
 import contextlib
 import dataclasses
 import gzip
@@ -22,12 +21,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from haas_common.audit.blobs import REF_FIELDS, ref_in
 from haas_common.audit.checkpoints import TENANT_PROJECT
 from haas_common.audit.framing import digest_bytes
 from haas_common.audit.rows import lines_of
+from haas_common.fleet_keys import FleetKey, read_entries
 
 FORMAT = "haas.history.v1"
 BLOCK_BYTES = 1 << 20
@@ -167,19 +165,15 @@ class Export:
         """Returns the bytes of an address; None where they are not there. Raises ValueError for what is no address."""
         return _read(self.folder / "artifacts" / digest_bytes(ref).hex(), BLOB_BYTES_MAX)
 
-    def keys(self, use: str) -> dict[str, Ed25519PublicKey]:
+    def keys(self, use: str) -> dict[str, FleetKey]:
         """Returns the public keys of a use that the export itself brings. Raises ExportInvalid."""
         return keys_of(self.manifest.get("keys", ()), use)
 
 
-def keys_of(entries: Sequence[Mapping[str, Any]], use: str) -> dict[str, Ed25519PublicKey]:
+def keys_of(entries: Sequence[Mapping[str, Any]], use: str) -> dict[str, FleetKey]:
     """Reads public keys as fleet-keys.json has them. Raises ExportInvalid."""
     try:
-        return {
-            entry["kid"]: Ed25519PublicKey.from_public_bytes(base64.b64decode(entry["public"], validate=True))
-            for entry in entries
-            if entry["use"] == use
-        }
+        return {key.kid: key for key in read_entries(entries) if key.use == use}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExportInvalid("The fleet's public keys cannot be read.") from error
 

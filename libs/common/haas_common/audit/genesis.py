@@ -7,18 +7,21 @@ follows proves it once more: the next link of every stream, and every later chec
 
 import base64
 import dataclasses
+import datetime
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from haas_common.audit import checkpoints
 from haas_common.audit.checkpoints import Checkpoint, Record, tenant_root
 from haas_common.audit.framing import digest_bytes, digest_text, framed
 from haas_common.audit.merkle import root_of, stream_leaf
+from haas_common.audit.signatures import retired_before
+from haas_common.fleet_keys import FleetKey
 
 EVENT_TYPE = "HistoryDropped"
 FORMAT = "haas.genesis.v1"
@@ -115,15 +118,29 @@ def sign(found: Document, ref: str, signer: tuple[str, Ed25519PrivateKey]) -> di
 
 
 def problem(
-    tenant_id: str, payload: Mapping[str, Any], data: bytes | None, keys: Mapping[str, Ed25519PublicKey]
+    tenant_id: str,
+    payload: Mapping[str, Any],
+    data: bytes | None,
+    keys: Mapping[str, FleetKey],
+    recorded_at: datetime.datetime,
 ) -> str:
-    """Returns what is wrong with a HistoryDropped and the document that it names; empty for nothing."""
+    """Returns what is wrong with a HistoryDropped and the document that it names; empty for nothing.
+
+    Args:
+        tenant_id: whose history it is.
+        payload: the event's.
+        data: the document's bytes; None where they are gone.
+        keys: the fleet's checkpoint keys, retired ones included.
+        recorded_at: when the event was recorded.
+    """
     try:
         ref, root, kid = payload["genesis_ref"], payload["root"], payload["kid"]
         signature = base64.b64decode(payload["signature"], validate=True)
-        keys[kid].verify(signature, _signed(tenant_id, ref, root, kid))
+        keys[kid].public.verify(signature, _signed(tenant_id, ref, root, kid))
     except (InvalidSignature, ValueError, KeyError, TypeError, AttributeError):
         return "events were dropped without the fleet's word for what was left"
+    if retired_before(keys[kid], recorded_at):
+        return "events were dropped by the word of a key that was retired before"
     if data is None:
         return f"the heads that the history begins from are gone: {ref}"
     if digest_text(hashlib.sha256(data).digest()) != ref:

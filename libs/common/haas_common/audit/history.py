@@ -25,8 +25,8 @@ _values = itemgetter(*FIELDS)
 _UNREADABLE = (
     StopIteration, ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError,
 )  # fmt: skip
-#: Of an event whose payload matters to somebody: seq, stream, version, type, payload text.
-Watch = Callable[[int, str, int, str, str], None]
+#: Of an event whose payload matters to somebody: seq, stream, version, type, payload text, recorded_at_us.
+Watch = Callable[[int, str, int, str, str, int], None]
 Head = tuple[int, int, bytes]
 
 
@@ -141,7 +141,7 @@ class ProjectVerifier:
                 self.last_seq = seq
                 mark = self._check_marks()
             if kind in watched and self._hear is not None:
-                self._hear(seq, stream, version, kind, payload)
+                self._hear(seq, stream, version, kind, payload, at)
         self.last_seq = seq_before
 
     def finish(self) -> None:

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from haas_common.audit.beginnings import Beginnings, chosen, first_seq
 from haas_common.audit.blobs import BlobVerifier
 from haas_common.audit.chain import Chain
@@ -17,8 +15,9 @@ from haas_common.audit.findings import Counts, Finding, Report
 from haas_common.audit.genesis import Genesis
 from haas_common.audit.history import Marks, ProjectVerifier
 from haas_common.audit.rows import LineTooLong
+from haas_common.fleet_keys import FleetKey
 
-Keys = Mapping[str, Ed25519PublicKey]
+Keys = Mapping[str, FleetKey]
 
 
 class Source(Protocol):
@@ -63,7 +62,7 @@ class _Task:
     source: Source
     project_id: str
     marks: Marks
-    artifact_keys: Mapping[str, bytes]
+    artifact_keys: tuple[FleetKey, ...]
     beginnings: tuple[Genesis, ...]
     erased: frozenset[str]
 
@@ -122,10 +121,8 @@ def verify(
     report.not_checked = sorted(set(chain.marks) - set(projects) - set(report.dropped))
     for project in () if partial else report.not_checked:
         report.findings.add(project, 0, "", 0, "checkpoints vouch for its history, and it is not here")
-    raw = {kid: key.public_bytes_raw() for kid, key in artifact_keys.items()}
-    tasks = [
-        _Task(source, p, chain.marks.get(p, Marks()), raw, beginnings.of(p), frozenset(chain.erased)) for p in projects
-    ]
+    keys, erased = tuple(artifact_keys.values()), frozenset(chain.erased)
+    tasks = [_Task(source, p, chain.marks.get(p, Marks()), keys, beginnings.of(p), erased) for p in projects]
     for task, done in zip(tasks, _run(tasks, jobs), strict=True):
         report.findings.take(done.findings, done.count)
         report.counts.plus(done.counts)
@@ -174,8 +171,9 @@ def _run(tasks: list[_Task], jobs: int) -> Iterator[_Done]:
 def _verify_project(task: _Task) -> _Done:
     tenant_id, project_id = task.source.tenant_id, task.project_id
     verifier = ProjectVerifier(tenant_id, project_id, task.marks)
-    keys = {kid: Ed25519PublicKey.from_public_bytes(raw) for kid, raw in task.artifact_keys.items()}
-    blobs = BlobVerifier(tenant_id, project_id, task.source.blob, keys, verifier.findings, verifier.counts)
+    blobs = BlobVerifier(
+        tenant_id, project_id, task.source.blob, task.artifact_keys, verifier.findings, verifier.counts
+    )
     verifier.watch(blobs.watched, blobs.hear)
     begins_after = -1
     try:

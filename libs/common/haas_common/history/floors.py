@@ -4,8 +4,6 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from haas_common import errors
 from haas_common.audit import checkpoints
 from haas_common.audit.beginnings import Beginnings, chosen
@@ -16,10 +14,11 @@ from haas_common.audit.genesis import Document, Genesis
 from haas_common.audit.history import Marks, ProjectVerifier
 from haas_common.blobs import Blobs
 from haas_common.db import Scope
+from haas_common.fleet_keys import FleetKey
 from haas_common.history.partitions import Part, Partitions
 from haas_common.history.refusals import NotCovered, Tampered
 
-Keys = Mapping[str, Ed25519PublicKey]
+Keys = Mapping[str, FleetKey]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
