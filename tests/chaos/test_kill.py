@@ -82,7 +82,7 @@ def artifacts_of(app: App, created: Mapping[str, Any]) -> dict[str, tuple[str, .
     plan_id = created["plan_id"]
     done = Done.of(app, created)
     assert done.status["state"] == "PLAN_STATE_COMPLETED", (done.status, app.get(f"/v1/plans/{plan_id}/tasks"))
-    own = ("tenant_id", "hash_prev", "hash_curr", "signature", "created_at", "updated_at")
+    own = ("tenant_id", "hash_prev", "hash_curr", "signer_key", "signature", "created_at", "updated_at")
     found = {}
     for path, document in done.documents.items():
         assert app.get(f"/v1/artifacts/{done.artifacts[path]['artifact_id']}:verify")["valid"] is True

@@ -49,7 +49,7 @@ def test_the_model_words_the_texts_and_the_figures_stay_computed(app: App, model
         assert NAME in document.body
         assert "Sin modelo" not in document.body
     # What a model does not word says so still, and no model computes.
-    assert done.documents["team_report.md"].front["kpis"]["cpl"] == 50.74
+    assert done.documents["team_report.md"].front["kpis"]["cpl"] == "50.74"
     (kpis,) = done.of_type("kpi.report")
     assert kpis.front["engine"] in ("offline", NAME)
     assert "50,74 €" in kpis.body

@@ -3,13 +3,15 @@
 import functools
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from haas_cli.errors import CliError, UsageError
+from haas_cli.errors import CliError, Exit, UsageError
 from haas_cli.fleet.home import Home
 
 if TYPE_CHECKING:
@@ -69,6 +71,29 @@ def client(
             yield opened
     except HaasError as error:
         raise told(error) from error
+
+
+@contextmanager
+def following() -> Iterator[None]:
+    """Lets Ctrl-C end a command that only reads, and at once.
+
+    One that comes while gRPC takes one of its locks may be lost in there, and nothing would ever wake the command.
+    """
+
+    def end(number: int, frame: object) -> None:
+        guard = threading.Timer(1.0, os._exit, (int(Exit.INTERRUPTED),))
+        guard.daemon = True
+        guard.start()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def tail(
     """Print events, a line each."""
     from haas_cli.progress import line
 
-    with api.client(scope) as client:
+    with api.following(), api.client(scope) as client:
         after = since if since is not None else 0 if plan_id else max(0, _head(client) - lines)
         events: Iterator[Event] = client.watch(plan_id, after) if follow else client.list_events(plan_id, after)
         for event in events:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from haas_cli import api
 from haas_cli.errors import Exit, Unavailable
 from haas_cli.fleet.home import Home
 from haas_cli.fleet.parts import SERVICES
@@ -17,15 +18,31 @@ _ANSWER_S = 3.0
 
 @click.command()
 @click.argument("service", required=False, type=click.Choice(SERVICES))
-def command(service: str | None) -> int:
+@api.json_option
+def command(service: str | None, as_json: bool) -> int:
     """Print what the services count, or one SERVICE, as Prometheus text (docs/reference/metrics.md)."""
     home = Home.from_env()
     read(home)  # says so when no fleet runs
-    for name in [service] if service else SERVICES:
+    names = [service] if service else SERVICES
+    told = {name: _told(home.run / "metrics" / f"{name}.sock", name) for name in names}
+    if as_json:
+        api.print_json({name: _samples(text) for name, text in told.items()})
+        return int(Exit.OK)
+    for name, text in told.items():
         if service is None:
             click.echo(f"# {name}")
-        click.echo(_told(home.run / "metrics" / f"{name}.sock", name), nl=False)
+        click.echo(text, nl=False)
     return int(Exit.OK)
+
+
+def _samples(text: str) -> list[dict[str, object]]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    return [
+        {"name": sample.name, "labels": sample.labels, "value": sample.value}
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
 
 
 def _told(path: Path, service: str) -> str:

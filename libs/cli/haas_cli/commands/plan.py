@@ -95,7 +95,8 @@ def run(scope: tuple[str, str], plan_id: str, wait: bool, as_json: bool) -> int:
     with api.client(scope) as client:
         started = client.run_plan(plan_id)
         if wait:
-            return follow(plan_id, client.watch(plan_id), as_json)
+            with api.following():
+                return follow(plan_id, client.watch(plan_id), as_json)
     if as_json:
         api.print_line(started)
     else:
@@ -112,7 +113,7 @@ def watch(scope: tuple[str, str], plan_id: str, since: int, as_json: bool) -> in
     """Follow a plan until it is over: live on a terminal, a line an event elsewhere."""
     from haas_cli.progress import follow
 
-    with api.client(scope) as client:
+    with api.following(), api.client(scope) as client:
         return follow(plan_id, client.watch(plan_id, since), as_json)
 
 
