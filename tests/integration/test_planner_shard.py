@@ -224,6 +224,24 @@ def two_of_a_shard() -> tuple[str, str]:
     return one, other
 
 
+async def test_every_event_of_a_plan_says_what_led_to_it(database: TestDatabase) -> None:
+    async with fleet_of(database, done) as fleet:
+        await fleet.create("pl-00000031", [task(1)])
+        await fleet.command("pl-00000031", "run", "r-1")
+        await fleet.over("pl-00000031")
+    with psycopg.connect(database.admin_dsn) as admin:
+        rows = admin.execute(
+            "SELECT event_type, causation_id, correlation_id FROM haas.events WHERE stream = 'plan/pl-00000031'"
+            " ORDER BY version"
+        ).fetchall()
+    causes = {kind: cause for kind, cause, _ in rows}
+    assert {belongs for _, _, belongs in rows} == {"pl-00000031"}
+    assert causes["PlanStarted"] == causes["TaskReady"] == "request/r-1"
+    assert causes["TaskStarted"] == "room"
+    assert causes["TaskCompleted"] == causes["PlanCompleted"] == "attempt/T-1/1"
+    assert causes["PlanCreated"].startswith("request/")
+
+
 @pytest.mark.parametrize(
     "fault",
     [{"title": "x" * 40_000}, {"title": "a\0b"}, {"kind": "oracle"}, {"task_id": "T-1\x1f2"}],

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
-from haas_common import clock, metrics
+from haas_common import calls, clock, metrics
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import EVENT_TYPES, check, upcast
 from haas_common.sealing import sealed_form
@@ -33,6 +33,8 @@ class NewEvent:
         type: a name of haas_common.events.
         payload: what happened, JSON-able; larger things go to the blob store by hash (design 7).
         expected_version: the stream's version before this batch; None where the writer needs no such check.
+        causation_id: what led to it: a request, or "attempt/<task>/<number>"; "" for the call under way.
+        correlation_id: what it belongs to; "" for its plan, or else the call under way.
         schema_version: of the payload; 0 for the version of today.
         subject: the person whose data its personal fields are, sealed under that person's key; "" for nobody's own.
     """
@@ -97,8 +99,11 @@ def check_storable(event_type: str, payload: Mapping[str, Any], *names: str) -> 
     payload_text(sealed_form(event_type, payload))
 
 
-def _document(events: Sequence[NewEvent], texts: Sequence[str]) -> str:
-    """Returns the batch as the one text that haas.append reads; payloads keep their exact bytes."""
+def _document(events: Sequence[NewEvent], texts: Sequence[str], call_id: str) -> str:
+    """Returns the batch as the one text that haas.append reads; payloads keep their exact bytes.
+
+    What names no cause was caused by the call under way; what names nothing that it belongs to belongs to its plan.
+    """
     places: dict[tuple[str, str, str], int] = {}
     expected: dict[int, int] = {}
     lines = []
@@ -110,7 +115,8 @@ def _document(events: Sequence[NewEvent], texts: Sequence[str]) -> str:
         version = event.schema_version or EVENT_TYPES[kind].schema_version
         line = (
             f"{at}{_FIELD}{kind}{_FIELD}{version}{_FIELD}{event.plan_id}{_FIELD}{event.task_id}{_FIELD}{event.actor}{_FIELD}"
-            f"{event.causation_id}{_FIELD}{event.correlation_id}{_FIELD}{event.trace_id}{_FIELD}{text}"
+            f"{event.causation_id or call_id}{_FIELD}{event.correlation_id or event.plan_id or call_id}{_FIELD}"
+            f"{event.trace_id}{_FIELD}{text}"
         )
         lines.append(_checked(line, _EVENT_FIELDS, kind))
     streams = [
@@ -137,7 +143,7 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
     """
     if not events:
         return []
-    began = clock.monotonic_s()
+    began, call = clock.monotonic_s(), calls.call_or_none()
     # Checked before anything is sealed: a key is made for no event that cannot be kept.
     plain = [event_text(event.type, event.payload, event.schema_version) for event in events]
     texts = [
@@ -146,7 +152,7 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
     ]
     row = await tx.one(
         SQL.append,
-        doc=_document(events, texts),
+        doc=_document(events, texts, call.request_id if call else ""),
         lease=lease.name if lease else None,
         epoch=lease.epoch if lease else None,
     )

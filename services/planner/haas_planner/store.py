@@ -1,6 +1,7 @@
 """What the planner reads and writes, a named query each."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -126,12 +127,12 @@ async def _begins_late(tx: Tx, scope: Scope, stream: str, rows: Sequence[Mapping
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """A plan as it stands after events that are not yet in the log, and those events."""
+    """A plan as it stands after events that are not yet in the log, those events, and what led to each (if known)."""
 
     plan: Plan
     base: int
     events: Sequence[Event]
-    causation_id: str = ""
+    causes: Sequence[str] = ()
     trace_id: str = ""
 
 
@@ -165,9 +166,9 @@ def _new_events(change: Change) -> list[NewEvent]:
         NewEvent(
             scope, stream_of(plan.plan_id), event.type, event.payload, event.actor, plan_id=plan.plan_id,
             task_id=event.task_id, expected_version=change.base if number == 0 else None,
-            causation_id=change.causation_id, trace_id=change.trace_id, subject=plan.subject,
+            causation_id=cause, trace_id=change.trace_id, subject=plan.subject,
         )
-        for number, event in enumerate(change.events)
+        for number, (event, cause) in enumerate(itertools.zip_longest(change.events, change.causes, fillvalue=""))
     ]  # fmt: skip
 
 

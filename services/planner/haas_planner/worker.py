@@ -34,6 +34,8 @@ class _Batch:
     """What one commit takes along."""
 
     events: dict[PlanKey, list[Event]] = dataclasses.field(default_factory=dict)
+    # What led to each of them.
+    causes: dict[PlanKey, list[str]] = dataclasses.field(default_factory=dict)
     bases: dict[PlanKey, int] = dataclasses.field(default_factory=dict)
     decided: list[tuple[Command, Mapping[str, Any]]] = dataclasses.field(default_factory=list)
     results: list[Outcome] = dataclasses.field(default_factory=list)
@@ -182,7 +184,7 @@ class Shard:
             if key in self._gone:
                 raise domain.Refused("PLAN_STATE_CONFLICT", "The plan is over, and its history was dropped.")
             plan = self._plans[key]
-            events = self._decided(key, batch, lambda: _command(plan, command))
+            events = self._decided(key, batch, lambda: _command(plan, command), f"request/{command.request_id}")
         except domain.Refused as refused:
             result: dict[str, Any] = {"reason": refused.reason, "message": str(refused), "metadata": refused.metadata}
         except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
@@ -198,7 +200,7 @@ class Shard:
         if plan is None or key in self._quarantined:
             return
         try:
-            self._decided(key, batch, lambda: _result(plan, outcome))
+            self._decided(key, batch, lambda: _result(plan, outcome), _attempt(outcome.task_id, outcome.attempt))
         except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
             self._quarantine(key, batch)
 
@@ -209,6 +211,7 @@ class Shard:
         self._plans.pop(key, None)
         self._eager.pop(key, None)
         batch.events.pop(key, None)
+        batch.causes.pop(key, None)
         batch.bases.pop(key, None)
         self._attempts.drop([key])
 
@@ -223,23 +226,24 @@ class Shard:
                 running = [(t, r.attempt) for t, r in plan.tasks.items() if r.state == "running"]
                 for task_id, attempt in running:
                     if plan.state == "running" and not self._attempts.alive(key, task_id, attempt):
-                        self._decided(key, batch, _lost(plan, task_id, attempt, now_us))
+                        self._decided(key, batch, _lost(plan, task_id, attempt, now_us), _attempt(task_id, attempt))
             room = self._attempts.reserve(len(plan.ready))
-            events = self._decided(key, batch, _starts(plan, now_us, room))
+            events = self._decided(key, batch, _starts(plan, now_us, room), "room")
             self._attempts.release(room - len(events))
             batch.reserved += len(events)
 
-    def _decided(self, key: PlanKey, batch: _Batch, decide: Callable[[], list[Event]]) -> list[Event]:
+    def _decided(self, key: PlanKey, batch: _Batch, decide: Callable[[], list[Event]], cause: str) -> list[Event]:
         """Runs a decision and keeps its events; the plan is then one that the commit has to carry."""
         batch.bases.setdefault(key, self._plans[key].version)
         events = decide()
         batch.events.setdefault(key, []).extend(events)
+        batch.causes.setdefault(key, []).extend([cause] * len(events))
         self._eager[key] = None
         return events
 
     async def _commit(self, batch: _Batch) -> None:
         changes = [
-            Change(self._plans[key], batch.bases[key], events, trace_id=self._traces.get(key, ""))
+            Change(self._plans[key], batch.bases[key], events, batch.causes[key], self._traces.get(key, ""))
             for key, events in batch.events.items()
             if events
         ]
@@ -331,6 +335,10 @@ def _result(plan: Plan, outcome: Outcome) -> list[Event]:
 def _failed(plan: Plan, task_id: str, attempt: int, failure: domain.Failure, now_us: int) -> list[Event]:
     jitter = random.random()  # noqa: S311 - spread, not secrecy
     return domain.fail(plan, task_id, attempt, failure, now_us, jitter)
+
+
+def _attempt(task_id: str, number: int) -> str:
+    return f"attempt/{task_id}/{number}"
 
 
 def _lost(plan: Plan, task_id: str, attempt: int, now_us: int) -> Callable[[], list[Event]]:
