@@ -1,6 +1,7 @@
 """A tenant's history as the fleet has it, read with an auditor's token: a Source of haas_common.audit.verify."""
 
 import base64
+import datetime
 import hashlib
 import os
 import time
@@ -11,14 +12,16 @@ from typing import Any
 import grpc
 
 from haas.gateway.v1 import identity_pb2, identity_pb2_grpc
-from haas.orchestrator.v1 import audit_pb2, audit_pb2_grpc
+from haas.orchestrator.v1 import audit_pb2, audit_pb2_grpc, privacy_pb2, privacy_pb2_grpc
 from haas_cli import api, remote
 from haas_cli.errors import NotFound, UsageError
 from haas_cli.fleet.home import Home
+from haas_common.audit.data_keys import DataKey
 from haas_common.audit.rows import lines_of
 
 CALL_S, SIGN_S, STREAM_S = 15.0, 30.0, 3600.0
 SUBJECT = "auditor@cli"
+KEYS_SUBJECT = "owner@cli"
 #: A token lives 15 minutes; a long export asks for the next one before it ends.
 _RENEW_S = 600.0
 
@@ -123,6 +126,28 @@ def opened(tenant_id: str, project_id: str = "") -> Iterator[FleetHistory]:
         raise NotFound(f"The tenant {tenant_id} has no project.")
     with remote.channel(remote.address(home) if given else remote.local_address(home)) as channel:
         yield FleetHistory(channel, tenant_id, project_id, _tokens(home, channel, given, tenant_id, project_id))
+
+
+def data_keys(tenant_id: str, project_id: str) -> list[DataKey]:
+    """Returns a project's living keys of personal data, as the fleet's owner on its machine; the history says so.
+
+    Raises:
+        CliError: see haas_cli.remote.channel.
+    """
+    home, found = Home.from_env(), list[DataKey]()
+    issued = remote.issue_token(home, tenant=tenant_id, project=project_id, subject=KEYS_SUBJECT, role="admin")
+    request = privacy_pb2.ExportDataKeysRequest(tenant_id=tenant_id, project_id=project_id)
+    with remote.channel(remote.local_address(home)) as channel:
+        stub = privacy_pb2_grpc.PrivacyStub(channel)
+        while True:
+            page = stub.ExportDataKeys(request, timeout=CALL_S, metadata=remote.authorization(issued.token))
+            found += [
+                DataKey(project_id, one.key_id, one.subject, one.create_time.ToDatetime(datetime.UTC), one.key)
+                for one in page.keys
+            ]
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
 
 def _tokens(home: Home, channel: grpc.Channel, given: str, tenant_id: str, project_id: str) -> Callable[[], str]:

@@ -333,6 +333,22 @@ def rotate_fleet_key(secrets_dir: Path, use: str, services: Sequence[str]) -> st
     return fresh.kid
 
 
+def trust_artifact_keys(secrets_dir: Path, services: Iterable[str], foreign: Iterable[FleetKey]) -> None:
+    """Adds another fleet's public artifact keys to the set, retired from now on at the latest.
+
+    What they signed before a history came here verifies; nothing that is recorded later does.
+    """
+    path, now = secrets_dir / "authority" / SET_NAME, datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    known = read_set(path.read_bytes())
+    for key in foreign:
+        kid = kid_of(key.public, "artifact")
+        if key.use == "artifact" and kid not in {one.kid for one in known}:
+            retired_at = min(key.retired_at or now, now)
+            known.append(dataclasses.replace(key, kid=kid, retired_at=retired_at))
+    for folder in ("authority", *services):
+        _write_when_changed(secrets_dir / folder / SET_NAME, write_set(known))
+
+
 def _random_line() -> bytes:
     """32 bytes as hex, and a line's end."""
     return randomness.token_hex(32).encode() + b"\n"

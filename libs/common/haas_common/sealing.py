@@ -379,6 +379,18 @@ def erased_value(kind: str) -> Any:
     return {} if kind == "object" else [] if kind == "array" else None
 
 
+def opened_with(stored: Stored, keys: Mapping[str, bytes]) -> tuple[dict[str, Any], set[str]]:
+    """Returns a payload opened with keys at hand, and the ids of all keys that it names; a key not given is destroyed.
+
+    Raises HashMismatch.
+    """
+    named: dict[tuple[Scope, str], _Key | None] = {}
+    _note_keys(stored, named)
+    for scope, key_id in named:
+        named[scope, key_id] = _Key(key_id, AESGCM(keys[key_id]) if key_id in keys else None, 0.0)
+    return _opened(stored, named, lenient=False), {key_id for _, key_id in named}
+
+
 def _note_keys(stored: Stored, named: dict[tuple[Scope, str], _Key | None]) -> None:
     tree = _tree(stored.type)
     if not tree:

@@ -1,17 +1,21 @@
 """`haas audit`: verify, export and import a tenant's history, and what vouches for it (docs/howto/audit.md)."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from haas_cli import api
-from haas_cli.errors import Exit, UsageError
+from haas_cli.errors import CliError, Exit, UsageError
 from haas_cli.fleet.home import Home
 
 if TYPE_CHECKING:
+    from haas_cli.fleet.importing import Loaded
     from haas_cli.history import FleetHistory
+    from haas_common.audit.data_keys import DataKey
+    from haas_common.audit.export import Export
     from haas_common.audit.findings import Report
     from haas_common.audit.verify import Expected
 
@@ -81,15 +85,18 @@ def keys(tenant: str | None, as_json: bool) -> int:
 @click.argument("out", type=click.Path(path_type=Path))
 @tenant_option
 @click.option("--project", "projects", multiple=True, help="Only this project (may be given again); unless given, all.")
+@click.option("--with-personal-data", "personal", is_flag=True, help="Bring the keys of personal fields, in the clear.")
 @api.json_option
-def export(out: Path, tenant: str, projects: tuple[str, ...], as_json: bool) -> int:
+def export(out: Path, tenant: str, projects: tuple[str, ...], personal: bool, as_json: bool) -> int:
     """Write a history and all that it names into a folder, or a file that ends with .tar.gz."""
     from haas_cli import history
     from haas_common.audit.export import ExportInvalid, Writer
 
+    if personal and os.environ.get("HAAS_TOKEN", "").strip():
+        raise UsageError("--with-personal-data is for the fleet's owner, on its machine and without HAAS_TOKEN.")
     try:
         with history.opened(tenant) as source, Writer(out.absolute()) as writer:
-            told = _exported(source, writer, projects)
+            told = _exported(source, writer, projects, personal)
     except ExportInvalid as error:
         raise UsageError(str(error)) from error
     except OSError as error:
@@ -99,11 +106,17 @@ def export(out: Path, tenant: str, projects: tuple[str, ...], as_json: bool) -> 
     else:
         for project in told:
             click.echo(f"{project['project_id']:<24} {project['events']} events, {project['blobs']} files")
+        if personal:
+            click.echo(f"{out} brings the keys of personal fields: whoever holds it reads them.")
+        else:
+            click.echo(
+                "Personal fields stay sealed and read as erased elsewhere, unless --with-personal-data is given."
+            )
         click.echo(f"{out}: verify it with `haas audit verify --offline {out} --keys FILE`")
     return int(Exit.OK)
 
 
-def _exported(source: "FleetHistory", writer: Any, wanted: tuple[str, ...]) -> list[dict[str, Any]]:
+def _exported(source: "FleetHistory", writer: Any, wanted: tuple[str, ...], personal: bool) -> list[dict[str, Any]]:
     """Writes the tenant's own events first: what later checkpoints vouch for is then in the projects that follow."""
     from haas_common.audit.checkpoints import TENANT_PROJECT
 
@@ -111,12 +124,17 @@ def _exported(source: "FleetHistory", writer: Any, wanted: tuple[str, ...]) -> l
     missing = set(wanted) - {head.project_id for head in heads}
     if missing:
         raise UsageError(f"{source.tenant_id} has no history of {', '.join(sorted(missing))}.")
-    told = []
+    told, keys = [], list["DataKey"]()
     for head in heads:
         project_id = head.project_id
         if wanted and project_id not in (*wanted, TENANT_PROJECT):
             continue
+        # Before the events, so that the export itself says who took the keys.
+        found = _keys_for(source.tenant_id, project_id) if personal else {}
         written = writer.events(project_id, source.blocks(project_id))
+        if personal and written.sealed - found.keys():
+            found |= _keys_for(source.tenant_id, project_id)  # of whoever came meanwhile
+        keys += found.values()
         gone = 0
         for ref in written.refs:
             data = None if writer.has(ref) else source.blob(project_id, ref)
@@ -130,12 +148,18 @@ def _exported(source: "FleetHistory", writer: Any, wanted: tuple[str, ...]) -> l
                 "blobs": len(written.refs) - gone, "blobs_gone": gone,
             }
         )  # fmt: skip
-    writer.finish(
-        {
-            "tenant_id": source.tenant_id, "whole": not wanted, "projects": told, "keys": source.keys(),
-        }
-    )  # fmt: skip
+    brought = {"data_keys": writer.data_keys(source.tenant_id, keys)} if personal else {}
+    about = {"tenant_id": source.tenant_id, "whole": not wanted, "projects": told, "keys": source.keys()}
+    writer.finish({**about, **brought})
     return told
+
+
+def _keys_for(tenant_id: str, project_id: str) -> dict[str, "DataKey"]:
+    from haas_cli import history
+    from haas_common.audit.checkpoints import TENANT_PROJECT
+
+    found = history.data_keys(tenant_id, project_id) if project_id != TENANT_PROJECT else []
+    return {one.key_id: one for one in found}
 
 
 @command.command()
@@ -163,6 +187,7 @@ def verify(
             with opened(offline) as found:
                 keys_found, trusted = _keys_of(key_file, list(found.manifest.get("keys", ())))
                 report = library.verify(found, *_both(keys_found), expected, jobs, partial=partial)
+                _check_data_keys(found, report)
         except ExportInvalid as error:
             raise UsageError(str(error)) from error
         except OSError as error:
@@ -180,8 +205,11 @@ def verify(
 @click.option("--keys", "key_file", type=click.Path(path_type=Path), help="The keys of the fleet that it is from.")
 @api.json_option
 def import_(export_path: Path, key_file: Path | None, as_json: bool) -> int:
-    """Verify an export and take it in as a tenant that is not there yet; on the fleet's machine, as its owner."""
-    from haas_cli.fleet import importing
+    """Verify an export and take it in as a tenant that is not there yet; on the fleet's machine, as its owner.
+
+    Read models are rebuilt after it. An export with a plan that is not over is refused: it would run in two fleets.
+    """
+    from haas_cli.fleet import importing, rebuilding
     from haas_common.audit import verify as library
     from haas_common.audit.export import ExportInvalid, opened
 
@@ -189,20 +217,57 @@ def import_(export_path: Path, key_file: Path | None, as_json: bool) -> int:
         with opened(export_path) as found:
             keys_found, trusted = _keys_of(key_file, list(found.manifest.get("keys", ())))
             report = library.verify(found, *_both(keys_found), partial=True)
+            _check_data_keys(found, report)
             if not report.valid:
                 _show(report, keys_found, trusted, as_json)
                 return int(Exit.UNVERIFIED)
             if report.dropped:
                 raise UsageError("The oldest events of a project were dropped: such a history stays where it is.")
-            loaded = importing.load(Home.from_env(), found)
+            home = Home.from_env()
+            environment = rebuilding.environment_of(home)
+            loaded = importing.load(home, found)
     except ExportInvalid as error:
         raise UsageError(str(error)) from error
-    if as_json:
-        api.print_json({"tenant_id": found.tenant_id, "events": loaded.events, "blobs": loaded.blobs})
-    else:
-        click.echo(f"{found.tenant_id}: {loaded.events} events, {loaded.blobs} files")
-        click.echo("Plans, tasks and artifacts appear once the read models are made: haas projections rebuild")
+    if trusted:
+        # What came with the export vouches for nothing: only keys that were given are trusted from now on.
+        importing.trust(home, keys_found)
+    _rebuild(found.tenant_id, environment)
+    _tell(found.tenant_id, loaded, trusted, as_json)
     return int(Exit.OK)
+
+
+def _rebuild(tenant_id: str, environment: dict[str, str]) -> None:
+    """Makes the read models of what was taken in. Raises CliError."""
+    from haas_cli.fleet import rebuilding
+
+    for model in rebuilding.READ_MODELS:
+        try:
+            rebuilding.rebuild(model, environment)
+        except CliError as error:
+            sentence = f"{tenant_id} is taken in, its read models are not: call `haas projections rebuild`. "
+            raise type(error)(sentence + error.message, reason=error.reason) from error
+
+
+def _tell(tenant_id: str, loaded: "Loaded", trusted: bool, as_json: bool) -> None:
+    if as_json:
+        api.print_json(
+            {"tenant_id": tenant_id, "events": loaded.events, "blobs": loaded.blobs, "data_keys": loaded.keys}
+        )
+        return
+    click.echo(f"{tenant_id}: {loaded.events} events, {loaded.blobs} files, {loaded.keys} keys of personal data")
+    if not loaded.keys:
+        click.echo("No key of personal data came along: what was sealed reads as erased.")
+    if not trusted:
+        click.echo("Its artifacts' signatures are another fleet's, which --keys would have made known here.")
+
+
+def _check_data_keys(found: "Export", report: "Report") -> None:
+    """Holds the keys of personal data against the manifest; they are no part of the history itself."""
+    from haas_common.audit.checkpoints import TENANT_PROJECT
+
+    problem = found.data_keys_problem()
+    if problem:
+        report.findings.add(TENANT_PROJECT, 0, "", 0, problem)
 
 
 def _verified(

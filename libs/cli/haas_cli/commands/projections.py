@@ -2,38 +2,18 @@
 
 import contextlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from haas_cli import api
-from haas_cli.errors import CliError, Exit, Refused
+from haas_cli.errors import Exit
+from haas_cli.fleet import rebuilding
 from haas_cli.fleet.home import Home
+from haas_cli.fleet.rebuilding import READ_MODELS, ReadModel
 
-
-@dataclass(frozen=True, slots=True)
-class ReadModel:
-    """A read model, the module that folds it, and who keeps it up."""
-
-    name: str
-    tables: str
-    module: str
-    kept: str
-
-
-_WRITERS = "in the append's transaction"
-READ_MODELS = (
-    ReadModel("plans", "plans, tasks_read, task_edges", "haas_planner.projection", _WRITERS),
-    ReadModel("artifacts", "artifacts_read", "haas_orchestrator.projection", _WRITERS),
-    ReadModel("locks", "resource_locks", "haas_mcp.projection", _WRITERS),
-    ReadModel("notifications", "notifications", "haas_notifier.projection", _WRITERS),
-    ReadModel("usage", "usage", "haas_gateway.projection", "by a projector that tails the history"),
-)
 NAMES = [model.name for model in READ_MODELS]
 
 
@@ -73,41 +53,12 @@ def rebuild(name: str | None, shadow: bool, rate: int, as_json: bool) -> int:
 
 
 def _rebuild(model: ReadModel, shadow: bool, rate: int, as_json: bool) -> int:
-    options = [*(["--shadow"] if shadow else []), "--rate", str(rate)]
-    argv = [sys.executable, "-P", "-m", model.module, model.name, *options]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=_environment(), text=True) as step:
-        assert step.stdout is not None
-        last: dict[str, Any] = {}
-        with _progress(model.name, as_json) as show:
-            for text in step.stdout:
-                last = json.loads(text)
-                show(last)
-        status = step.wait()
-    if last.get("state") == "failed":
-        kind = Refused if status == Exit.REFUSED else CliError
-        raise kind(last["message"], reason=last["reason"])
-    if last.get("state") != "done":
-        raise CliError(f"The rebuild of {model.name} ended in the middle; call it again and it goes on.")
+    environment = rebuilding.environment_of(Home.from_env())
+    with _progress(model.name, as_json) as show:
+        status, last = rebuilding.rebuild(model, environment, shadow=shadow, rate=rate, show=show)
     if not as_json:
         _say(model, last)
     return status
-
-
-def _environment() -> dict[str, str]:
-    """What the step may know: the administrator's way into the database, and the key of personal data."""
-    from haas_cli.fleet.parts import embedded_postgres
-    from haas_cli.fleet.state import read
-
-    home = Home.from_env()
-    read(home)
-    external = os.environ.get("HAAS_DATABASE_URL", "").strip()
-    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TZ") if name in os.environ}
-    return {
-        **kept,
-        "HAAS_ADMIN_DATABASE_URL": external or embedded_postgres(home).dsn("haas"),
-        "HAAS_DATA_KEY": str(home.secrets / "planner" / "data.key"),
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def _say(model: ReadModel, last: dict[str, Any]) -> None:

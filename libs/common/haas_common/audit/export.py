@@ -3,6 +3,7 @@
     manifest.json              format, tenant, projects with their heads, the newest checkpoint, the fleet's public keys
     events/<project>.jsonl     an event a line, in order; `_tenant` stands for the tenant's own project ("*")
     artifacts/<64 hex digits>  bytes by their SHA-256
+    data-keys.json             only where it was asked for: the keys of personal fields, in the clear
 
 It appears whole or not at all. Whatever it holds is taken for what a stranger sent: nothing is followed out of it.
 """
@@ -10,6 +11,7 @@ It appears whole or not at all. Whatever it holds is taken for what a stranger s
 import contextlib
 import dataclasses
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -21,8 +23,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from haas_common.audit import data_keys
 from haas_common.audit.blobs import REF_FIELDS, ref_in
 from haas_common.audit.checkpoints import TENANT_PROJECT
+from haas_common.audit.data_keys import DataKey
 from haas_common.audit.framing import digest_bytes
 from haas_common.audit.rows import lines_of
 from haas_common.fleet_keys import FleetKey, read_entries
@@ -34,8 +38,14 @@ BLOB_BYTES_MAX = 64 << 20
 ARCHIVE = ".tar.gz"
 _TENANT_FILE = "_tenant"
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_MEMBER = re.compile(r"(?:[^/]+/)?(manifest\.json|events/[a-z0-9_-]{1,64}\.jsonl|artifacts/[0-9a-f]{64})")
+_MEMBER = re.compile(
+    r"(?:[^/]+/)?(manifest\.json|data-keys\.json|events/[a-z0-9_-]{1,64}\.jsonl|artifacts/[0-9a-f]{64})"
+)
 _NAMING = re.compile("|".join(f'"event_type":"{name}"' for name in sorted(REF_FIELDS)))
+
+# Lines hold payloads as texts.
+_SEALED = re.compile(r'\\"\$sealed\\": ?\\"([a-z0-9-]{1,64})\\"')
+_ERASED = '"event_type":"DataErased"'
 
 
 class ExportInvalid(ValueError):
@@ -49,11 +59,19 @@ def file_of(project_id: str) -> str:
 
 @dataclasses.dataclass(slots=True)
 class Written:
-    """What was written of a project: how many events, where it ends, the addresses that its events name."""
+    """What was written of a project.
+
+    Attributes:
+        events: how many.
+        last_seq: where it ends.
+        refs: the addresses that its events name.
+        sealed: the keys that its events need, without those that an erasure destroyed.
+    """
 
     events: int = 0
     last_seq: int = 0
     refs: list[str] = dataclasses.field(default_factory=list)
+    sealed: set[str] = dataclasses.field(default_factory=set)
 
 
 class Writer:
@@ -77,17 +95,21 @@ class Writer:
 
     def events(self, project_id: str, blocks: Iterable[bytes]) -> Written:
         """Writes a project's events as they come; returns what they were."""
-        written, seen, last = Written(), set[str](), ""
+        written, seen, last, destroyed = Written(), set[str](), "", set[str]()
         with (self._whole / "events" / file_of(project_id)).open("wb") as file:
             for lines in lines_of(_copied(blocks, file)):
                 written.events += len(lines)
                 last = lines[-1]
                 for line in lines:
+                    if "$sealed" in line:
+                        written.sealed.update(_SEALED.findall(line))
+                    if _ERASED in line:
+                        destroyed.update(json.loads(json.loads(line)["payload"])["key_ids"])
                     if _NAMING.search(line):
                         row = json.loads(line)
                         seen.add(ref_in(row["event_type"], json.loads(row["payload"])))
         written.last_seq = json.loads(last)["seq"] if last else 0
-        written.refs = sorted(seen - {""})
+        written.refs, written.sealed = sorted(seen - {""}), written.sealed - destroyed
         return written
 
     def has(self, ref: str) -> bool:
@@ -98,6 +120,14 @@ class Writer:
         """Writes bytes under their address."""
         self._blob(ref).write_bytes(data)
 
+    def data_keys(self, tenant_id: str, keys: Sequence[DataKey]) -> dict[str, Any]:
+        """Writes the keys of personal fields, for this user alone to read; returns what the manifest says of it."""
+        data = data_keys.write(tenant_id, keys)
+        descriptor = os.open(self._whole / data_keys.FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        return {"file": data_keys.FILE, "sha256": hashlib.sha256(data).hexdigest(), "keys": len(keys)}
+
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and moves everything to its place."""
         text = json.dumps({"format": FORMAT, **manifest}, ensure_ascii=False, indent=1)
@@ -106,6 +136,7 @@ class Writer:
             os.rename(self._whole, self._target)
             return
         packed = self._folder / "packed"
+        packed.touch(0o600 if "data_keys" in manifest else 0o666)
         with (
             packed.open("wb") as raw,
             gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, mtime=0) as zipped,
@@ -164,6 +195,30 @@ class Export:
     def blob(self, project_id: str, ref: str) -> bytes | None:
         """Returns the bytes of an address; None where they are not there. Raises ValueError for what is no address."""
         return _read(self.folder / "artifacts" / digest_bytes(ref).hex(), BLOB_BYTES_MAX)
+
+    def data_keys(self) -> list[DataKey]:
+        """Returns the keys of personal fields that it brings, none where it brings none. Raises ExportInvalid."""
+        problem = self.data_keys_problem()
+        if problem:
+            raise ExportInvalid(problem)
+        if "data_keys" not in self.manifest:
+            return []
+        try:
+            return data_keys.read(_read(self.folder / data_keys.FILE, data_keys.BYTES_MAX) or b"", self.tenant_id)
+        except ValueError as error:
+            raise ExportInvalid(str(error)) from None
+
+    def data_keys_problem(self) -> str:
+        """Returns how data-keys.json is not what the manifest says; empty where it is."""
+        data = _read(self.folder / data_keys.FILE, data_keys.BYTES_MAX)
+        said = self.manifest.get("data_keys")
+        if said is None:
+            return "" if data is None else f"{data_keys.FILE} is there, and the manifest does not name it"
+        if data is None:
+            return f"{data_keys.FILE} is not there, though the manifest names it"
+        found = hashlib.sha256(data).hexdigest()
+        same = isinstance(said, dict) and said.get("sha256") == found
+        return "" if same else f"{data_keys.FILE} is another one than the manifest names"
 
     def keys(self, use: str) -> dict[str, FleetKey]:
         """Returns the public keys of a use that the export itself brings. Raises ExportInvalid."""
