@@ -39,6 +39,8 @@ def exported(fleet: Cli, app: App, tmp_path_factory: pytest.TempPathFactory) -> 
     (folder / "keys.json").write_text(keys.stdout)
     done = fleet.call("audit", "export", "--tenant", app.tenant, str(folder / "export"))
     assert done.returncode == 0, done.stderr
+    assert "Personal fields stay sealed" in done.stdout
+    assert not (folder / "export" / "data-keys.json").exists()
     return folder
 
 

@@ -1,10 +1,12 @@
 """A tenant that moves to another fleet's database, with the keys of its personal data and without."""
 
+import asyncio
 import contextlib
 import dataclasses
 import hashlib
 import logging
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,19 @@ async def test_who_works_on_there_seals_under_the_keys_that_came_along(
         assert there.rows("SELECT count(*) FROM data_keys") == count
     finally:
         await database.close()
+
+
+async def test_a_sealed_value_opens_by_what_the_documentation_says(lived: World, tmp_path: Path) -> None:
+    await exported(lived, tmp_path / "export")
+    page = (Path(__file__).resolve().parents[2] / "docs/howto/audit.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    made = rows(lived.dsn, "SELECT objective FROM plans WHERE tenant_id = 't-one' AND project_id = 'p-main'")
+    assert out.decode().splitlines() == [row[0] for row in made] != []
 
 
 async def test_without_keys_everything_reads_as_erased(lived: World, there: There, tmp_path: Path) -> None:
