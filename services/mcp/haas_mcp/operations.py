@@ -16,6 +16,7 @@ from haas_common import deadlines, errors
 from haas_common.blobs import Blobs
 from haas_common.clock import monotonic_s
 from haas_common.db import Database, Scope, Tx
+from haas_common.group_commit import GroupCommit
 from haas_common.limits import Limiter
 from haas_common.profile_store import ProfileStore
 from haas_mcp import domain, store
@@ -52,9 +53,14 @@ class Writer(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
-    """What the operations work with."""
+    """What the operations work with.
+
+    Attributes:
+        endings: what ends calls, of all that end at the same time in one transaction a project.
+    """
 
     database: Database
+    endings: GroupCommit[store.Ending, bool]
     profiles: ProfileStore
     blobs: Blobs
     registry: Registry
@@ -167,10 +173,12 @@ class Invocations:
             if grant.spec.transactional:
                 async with self._parts.database.tenant_tx(call.scope) as tx:
                     result = await self._parts.writers[call.tool].write(tx, grant, call.arguments)
-                    return await self._settled(tx, grant, token, result, started)
+                    answer, ending = await self._ended(grant, token, result, started)
+                    [held] = await store.end(tx, call.scope, [ending])
+                    return _held(answer, call, held)
             result = await self._within_limit(grant)
-            async with self._parts.database.tenant_tx(call.scope) as tx:
-                return await self._settled(tx, grant, token, result, started)
+            answer, ending = await self._ended(grant, token, result, started)
+            return _held(answer, call, await self._parts.endings.submit(call.scope, ending))
         except BaseException as error:
             await self._given_back(grant, token, error, started)
             raise
@@ -189,8 +197,10 @@ class Invocations:
         except TimeoutError as late:
             raise errors.ToolTimeout(f"{spec.name} did not end in time.", tool=spec.name, limit_s=limit_s) from late
 
-    async def _settled(self, tx: Tx, grant: Grant, token: str, result: Mapping[str, Any], started: float) -> Answer:
-        """Keeps result and event in the caller's transaction."""
+    async def _ended(
+        self, grant: Grant, token: str, result: Mapping[str, Any], started: float
+    ) -> tuple[Answer, store.Ending]:
+        """Returns the answer, and what is to be kept of it."""
         call = grant.invocation
         self._parts.registry.check_result(call.tool, result)
         duration_ms = _since_ms(started)
@@ -200,12 +210,11 @@ class Invocations:
             kept["ref"] = await asyncio.to_thread(self._parts.blobs.put, call.scope, content)
         else:
             kept["result"] = result
-        if not await store.settle(tx, call, token, kept):
-            raise errors.LeaseLost("Another process took this call over.", lease=call.request_id)
         facts = {"outcome": "OK", "result_bytes": len(content), "result_sha256": hashlib.sha256(content).hexdigest()}
         payload = {**_facts(grant), **facts, "duration_ms": duration_ms}
-        await store.record(tx, call, "ToolInvoked", payload, alone=grant.spec.transactional)
-        return Answer(result, duration_ms)
+        event = store.event_of(call, "ToolInvoked", payload, alone=grant.spec.transactional)
+        text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
+        return Answer(result, duration_ms), store.Ending(call, event, token, text)
 
     async def _given_back(self, grant: Grant, token: str, error: BaseException, started: float) -> None:
         """Gives the claim back and records the failure, even though the caller has left or the deadline has passed."""
@@ -224,10 +233,11 @@ class Invocations:
         outcome = reason or ("CALL_CANCELLED" if cancelled else "INTERNAL_ERROR")
         try:
             async with self._parts.database.tenant_tx(call.scope) as tx:
-                await store.release(tx, call, token)
-                if not isinstance(error, DENIALS):
+                # The caller may have left while the commit of its result was under way: that says how the call ended.
+                ours = await store.release(tx, call, token)
+                if ours and not isinstance(error, DENIALS):
                     payload = {**_facts(grant), "outcome": outcome, "duration_ms": duration_ms}
-                    await store.record(tx, call, "ToolInvoked", payload)
+                    await store.record(tx, store.event_of(call, "ToolInvoked", payload))
         except errors.HaasError as failure:
             # The claim ends by itself when its lease does; the caller gets the first error, not this one.
             LOG.warning("the claim of %s could not be given back: %s", call.request_id, failure.message)
@@ -238,14 +248,20 @@ class Invocations:
         if repeats is None:
             return
         payload = {"reason": error.reason, "metadata": dict(error.metadata), "repeats": repeats}
-        async with self._parts.database.tenant_tx(call.scope) as tx:
-            await store.record(tx, call, "ToolDenied", payload)
+        await self._parts.endings.submit(call.scope, store.Ending(call, store.event_of(call, "ToolDenied", payload)))
 
     async def close(self) -> None:
         """Waits for what is still being written down: a call that was cancelled gives its claim back on its way out."""
         for unfinished in (self._callers, self._releases):
             if unfinished:
                 await asyncio.wait(unfinished, timeout=_CLOSE_S)
+
+
+def _held(answer: Answer, call: Invocation, held: bool) -> Answer:
+    """Returns the answer of a call that still held its claim at its end. Raises LeaseLost."""
+    if not held:
+        raise errors.LeaseLost("Another process took this call over.", lease=call.request_id)
+    return answer
 
 
 def _settled(known: store.KnownRequest | None, fingerprint: str) -> Mapping[str, Any] | None:

@@ -1,6 +1,7 @@
 """Builds the MCP service: the only place where its parts meet."""
 
 import contextlib
+import functools
 import logging
 
 import grpc.aio
@@ -11,9 +12,11 @@ from haas_common.artifacts.faults import FaultLog
 from haas_common.artifacts.store import ArtifactStore
 from haas_common.config import Config
 from haas_common.db import Database
+from haas_common.group_commit import GroupCommit
 from haas_common.limits import Limiter
 from haas_common.profile_store import ProfileStore
 from haas_common.server import serve
+from haas_mcp import store
 from haas_mcp.operations import Invocations, Parts
 from haas_mcp.policy.concurrency import TenantSlots
 from haas_mcp.policy.denials import DenialLog
@@ -34,6 +37,8 @@ async def built(config: Config, sandbox: Sandbox):
     async with contextlib.AsyncExitStack() as stack:
         database = await Database.of(config)
         stack.push_async_callback(database.close)
+        endings = GroupCommit(functools.partial(store.end_all, database))
+        stack.push_async_callback(endings.close)
         limiter = Limiter(config.secret_text("valkey.url"))
         stack.push_async_callback(limiter.close)
         http = HttpCall(config.env)
@@ -42,6 +47,7 @@ async def built(config: Config, sandbox: Sandbox):
         artifacts = ArtifactStore.of(config, FaultLog(database, None, config.service))
         parts = Parts(
             database=database,
+            endings=endings,
             profiles=ProfileStore(),
             blobs=artifacts.blobs,
             registry=Registry(),

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from haas_common.db import Tx, load_queries
+from haas_common.db import Database, Scope, Tx, load_queries
 from haas_common.eventstore import NewEvent, append
 from haas_mcp.domain import Invocation
 
@@ -15,10 +15,32 @@ METHOD = "haas.mcp.v1.Tools/InvokeTool"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownRequest:
-    """A request seen before: what it asked for, and what it led to (None: under way, or left behind)."""
+    """A request seen before.
+
+    Attributes:
+        fingerprint: of what it asked for.
+        kept: what it led to; None: under way, or left behind.
+        token: of its newest claim.
+    """
 
     fingerprint: str
     kept: Mapping[str, Any] | None
+    token: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """What ends a call: its event, and the result under its claim where it has one.
+
+    Attributes:
+        token: of the claim; "" for a call that holds none.
+        result: as it is kept, JSON.
+    """
+
+    call: Invocation
+    event: NewEvent
+    token: str = ""
+    result: str = ""
 
 
 def _key(call: Invocation) -> dict[str, str]:
@@ -71,27 +93,52 @@ async def claim(
 async def find(tx: Tx, call: Invocation) -> KnownRequest | None:
     """Returns what is known of the request."""
     row = await tx.maybe(SQL.get_request, **_key(call))
-    return KnownRequest(row["fingerprint"], row["result"]) if row else None
+    return KnownRequest(row["fingerprint"], row["result"], row["claim_token"]) if row else None
 
 
-async def settle(tx: Tx, call: Invocation, token: str, kept: Mapping[str, Any]) -> bool:
-    """Keeps the result; False when the claim was taken over meanwhile."""
-    result = json.dumps(kept, ensure_ascii=False, allow_nan=False)
-    return await tx.run(SQL.settle_request, **_key(call), token=token, result=result) == 1
+async def end_all(database: Database, scope: Scope, endings: Sequence[Ending]) -> list[bool]:
+    """Ends calls of one project in one transaction; see `end`."""
+    async with database.tenant_tx(scope) as tx:
+        return await end(tx, scope, endings)
 
 
-async def release(tx: Tx, call: Invocation, token: str) -> None:
-    """Gives the claim back."""
-    await tx.run(SQL.release_request, **_key(call), token=token)
+async def end(tx: Tx, scope: Scope, endings: Sequence[Ending]) -> list[bool]:
+    """Keeps results and appends events; False for a call whose claim was taken over: nothing is kept of it."""
+    rows = [{"request_id": e.call.request_id, "token": e.token, "result": e.result} for e in endings if e.token]
+    held = {""}
+    if rows:
+        settled = await tx.all(
+            SQL.settle_requests,
+            tenant_id=scope.tenant_id,
+            project_id=scope.project_id,
+            method=METHOD,
+            rows=json.dumps(rows, ensure_ascii=False),
+        )
+        held |= {row["claim_token"] for row in settled}
+    await append(tx, [e.event for e in endings if e.token in held])
+    return [e.token in held for e in endings]
 
 
-async def record(tx: Tx, call: Invocation, type_: str, payload: Mapping[str, Any], *, alone: bool = False) -> None:
-    """Appends an event of the call to its stream.
+async def release(tx: Tx, call: Invocation, token: str) -> bool:
+    """Gives the claim back, unless another has it by now; False where its result is kept, and its event with it."""
+    if await tx.run(SQL.release_request, **_key(call), token=token):
+        return True
+    known = await find(tx, call)
+    return known is None or known.token != token
+
+
+async def record(tx: Tx, event: NewEvent) -> None:
+    """Appends an event."""
+    await append(tx, [event])
+
+
+def event_of(call: Invocation, type_: str, payload: Mapping[str, Any], *, alone: bool = False) -> NewEvent:
+    """Returns an event of the call, of its stream.
 
     With `alone`, the transaction has appended already and holds the project's head: the event then goes to a stream of
     the request's own, which no other call can hold while it waits for that head.
     """
-    event = NewEvent(
+    return NewEvent(
         call.scope,
         f"tool/{call.request_id}" if alone else call.stream,
         type_,
@@ -101,4 +148,3 @@ async def record(tx: Tx, call: Invocation, type_: str, payload: Mapping[str, Any
         task_id=call.task_id,
         trace_id=call.trace_id,
     )
-    await append(tx, [event])

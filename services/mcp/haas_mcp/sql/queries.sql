@@ -12,16 +12,19 @@ RETURNING claim_token;
 
 -- get_request --
 -- What a request_id led to so far.
-SELECT fingerprint, result
+SELECT fingerprint, result, claim_token
   FROM requests
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND method = %(method)s AND request_id = %(request_id)s;
 
--- settle_request --
--- Keeps the result of the claim's holder; touches no row when the claim was taken over.
-UPDATE requests
-   SET result = %(result)s::json, claimed_until = NULL
- WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND method = %(method)s AND request_id = %(request_id)s
-   AND claim_token = %(token)s AND result IS NULL;
+-- settle_requests --
+-- Keeps the results of claims' holders; touches no row of a claim that was taken over. A result is a text in its row, so
+-- that it is kept as it was written.
+UPDATE requests AS r
+   SET result = w.result::json, claimed_until = NULL
+  FROM json_to_recordset(%(rows)s::json) AS w(request_id text, token text, result text)
+ WHERE r.tenant_id = %(tenant_id)s AND r.project_id = %(project_id)s AND r.method = %(method)s
+   AND r.request_id = w.request_id AND r.claim_token = w.token AND r.result IS NULL
+RETURNING r.claim_token;
 
 -- release_request --
 -- Gives a claim back after a failure, so that the same request may be tried again.
