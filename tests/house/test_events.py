@@ -11,7 +11,7 @@ from haas_common.events.marks import models_of
 from tests.house.tree import ROOT, shipped
 
 #: What appends, by the name that it is called by; the type is one of its literals.
-APPENDERS = {"NewEvent", "emit", "_event", "record"}
+APPENDERS = {"NewEvent", "emit", "_event", "event_of"}
 #: The functions among them that hand a caller's type on to NewEvent.
 HAND_ON = {
     "libs/common/haas_common/locks.py",

@@ -237,10 +237,11 @@ class Invocations:
                 ours = await store.release(tx, call, token)
                 if ours and not isinstance(error, DENIALS):
                     payload = {**_facts(grant), "outcome": outcome, "duration_ms": duration_ms}
-                    await store.record(tx, store.event_of(call, "ToolInvoked", payload))
-        except errors.HaasError as failure:
+                    failure = store.Ending(call, store.event_of(call, "ToolInvoked", payload))
+                    await store.end(tx, call.scope, [failure])
+        except errors.HaasError as second:
             # The claim ends by itself when its lease does; the caller gets the first error, not this one.
-            LOG.warning("the claim of %s could not be given back: %s", call.request_id, failure.message)
+            LOG.warning("the claim of %s could not be given back: %s", call.request_id, second.message)
 
     async def _denied(self, call: Invocation, error: errors.HaasError) -> None:
         """Records a denial; a flood of the same ones as one a second, with their number."""

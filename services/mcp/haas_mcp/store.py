@@ -127,11 +127,6 @@ async def release(tx: Tx, call: Invocation, token: str) -> bool:
     return known is None or known.token != token
 
 
-async def record(tx: Tx, event: NewEvent) -> None:
-    """Appends an event."""
-    await append(tx, [event])
-
-
 def event_of(call: Invocation, type_: str, payload: Mapping[str, Any], *, alone: bool = False) -> NewEvent:
     """Returns an event of the call, of its stream.
 
