@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg
 import uvloop
@@ -14,7 +14,8 @@ from haas_common.audit.rows import FIELDS, line_of
 from haas_common.db import Database, Lease, Scope, load_queries
 from haas_common.db.queries import Query
 from haas_common.doorbell import Bell
-from haas_common.eventstore import NewEvent, append
+from haas_common.eventstore import NewEvent, Recorded, append
+from haas_common.group_commit import GroupCommit
 from tests.load import growth, peers
 from tests.load.databases import SCOPES, Bench, database
 from tests.load.figures import Table, percentile, shown
@@ -88,6 +89,21 @@ def _appending(ours: Database, scopes: list[Scope], size: int) -> peers.Work:
     return work
 
 
+def _together(ours: Database, scope: Scope) -> peers.Work:
+    """Appends one event a call, of many plans, through the writer that the callers of a project share."""
+
+    async def commit(scope: Scope, batch: Sequence[NewEvent]) -> list[Recorded]:
+        async with ours.tenant_tx(scope) as tx:
+            return await append(tx, batch)
+
+    group, each = GroupCommit(commit), itertools.cycle(events(scope, max(WRITERS)))
+
+    async def work() -> None:
+        await group.submit(scope, next(each))
+
+    return work
+
+
 async def _best(measured: dict[str, Callable[[], Awaitable[float]]]) -> dict[str, float]:
     """The best of several rounds each, in turns."""
     best = dict.fromkeys(measured, 0.0)
@@ -132,26 +148,29 @@ async def _writers(ours: Database, plain: peers.Plain, peer: peers.Eventsourcing
     rows = []
     for writers in WRITERS:
         raw = await plain.insert(1)
-        one, many = _appending(ours, SCOPES[:1], 1), _appending(ours, SCOPES, 1)
+        one, many, group = _appending(ours, SCOPES[:1], 1), _appending(ours, SCOPES, 1), _together(ours, SCOPES[0])
         best = await _best(
             {
                 "many": lambda w=many, n=writers: peers.per_s(w, n, ROUND_S),
                 "one": lambda w=one, n=writers: peers.per_s(w, n, ROUND_S),
+                "group": lambda w=group, n=writers: peers.per_s(w, n, ROUND_S),
                 "raw": lambda w=raw, n=writers: peers.per_s(w, n, ROUND_S),
                 "peer": lambda n=writers: _peer_per_s(peer, n, 1),
             }
         )
         rows.append(
             (str(writers), _ratio(best["many"], best["raw"]), _ratio(best["many"], best["peer"]), shown(best["many"]),
-             shown(best["one"]), shown(best["raw"]), _rate(best["peer"]))
+             shown(best["one"]), shown(best["group"]), _ratio(best["group"], best["peer"]), shown(best["raw"]),
+             _rate(best["peer"]))
         )  # fmt: skip
     head = (
-        "writers", "of INSERT", "times eventsourcing", "append/s, 16 projects", "append/s, one project", "INSERT/s",
-        "eventsourcing/s",
+        "writers", "of INSERT", "times eventsourcing", "append/s, 16 projects", "append/s, one project",
+        "append/s, one project, grouped", "grouped, times eventsourcing", "INSERT/s", "eventsourcing/s",
     )  # fmt: skip
     note = (
-        f"One event a transaction, {POOL_MAX} connections at most, ratios of 16"
-        f" projects. Target: {PEER_WRITERS_TARGET:.0f} times eventsourcing at 16."
+        f"One event a transaction, {POOL_MAX} connections at most; the first two ratios are of 16 projects. Grouped: as"
+        " many callers of one project, each waits for its own event; what comes in during a commit is the next one."
+        f" Target: {PEER_WRITERS_TARGET:.0f} times eventsourcing at 16."
     )
     return Table("The history: single appends by writers", head, tuple(rows), note)
 
