@@ -66,6 +66,12 @@ def outcomes(world: World) -> dict[str, list[str]]:
     return found
 
 
+def causes(world: World) -> list[tuple[str, str]]:
+    """What led to each event, and what it belongs to."""
+    with psycopg.connect(world.admin_dsn) as connection:
+        return connection.execute("SELECT causation_id, correlation_id FROM haas.events").fetchall()
+
+
 def transactions(world: World) -> int:
     """How many transactions the history was written in."""
     with psycopg.connect(world.admin_dsn) as connection:
@@ -86,6 +92,8 @@ async def test_many_calls_of_a_project_end_in_few_transactions_each_with_its_own
     assert rows == {n: n for n in range(CALLS) if n not in failed}
     expected = {f"rq-{n}": [failed.get(n, "OK")] for n in range(CALLS)}
     assert outcomes(world) == expected
+    assert len({cause for cause, _ in causes(world) if cause}) == CALLS, "each names its own call, not its neighbour's"
+    assert all(cause == belongs for cause, belongs in causes(world))
     kept = {request: result for request, result in world.requests() if result is not None}
     assert {request: result["result"]["rows"] for request, result in kept.items()} == {f"rq-{n}": n for n in rows}
     # One for each that failed; the others share one or a few.

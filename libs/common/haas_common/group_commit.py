@@ -31,6 +31,7 @@ class GroupCommit(Generic[Item, Result]):
     Args:
         commit: commits a scope's items, all or nothing, and returns a result for each, in order. When it raises, it
             has committed nothing; only DatabaseUnavailable and DeadlinePassed may leave that open.
+            It runs outside of every call: an item names its cause and its trace itself.
         batch_max: how many items a commit has at most.
         waiting_max: how many callers wait at most, of all scopes.
         limit_s: how long a commit may take, with its items one by one where it fails.

@@ -40,7 +40,11 @@ class ToolSpec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
-    """A call of a tool, as it arrived."""
+    """A call of a tool, as it arrived.
+
+    Attributes:
+        call_id: what its events name as their cause: they are written outside of the call, with those of others.
+    """
 
     scope: Scope
     claims: Claims
@@ -51,6 +55,7 @@ class Invocation:
     task_id: str
     profile_id: str
     trace_id: str = ""
+    call_id: str = ""
 
     @property
     def stream(self) -> str:

@@ -56,6 +56,7 @@ class ToolsServicer(mcp_pb2_grpc.ToolsServicer):
             task_id=request.task_id,
             profile_id=request.profile_id,
             trace_id=call.trace_id,
+            call_id=call.request_id,
         )
         answer = await self._invocations.invoke(invocation)
         result = json_format.ParseDict(answer.result, struct_pb2.Struct(), max_recursion_depth=50)

@@ -141,5 +141,7 @@ def event_of(call: Invocation, type_: str, payload: Mapping[str, Any], *, alone:
         call.claims.subject,
         plan_id=call.plan_id,
         task_id=call.task_id,
+        causation_id=call.call_id,
+        correlation_id=call.plan_id or call.call_id,
         trace_id=call.trace_id,
     )
