@@ -463,7 +463,8 @@ async def test_the_inbox_streams_what_was_and_what_comes_to_its_agents_alone(wor
 
 
 async def test_an_inbox_stream_goes_on_after_its_last_id(world):
-    causes = [await world.happen("TaskCompleted", "T-1", outputs={}) for _ in range(2)]
+    async with world.database.tenant_tx(ONE) as tx:  # one commit: no horizon comes between the two
+        causes = [await happen(tx, ONE, "TaskCompleted", PLAN, "T-1", outputs={}) for _ in range(2)]
     await world.relay()
     call = world.inbox_sse(world.token("agent.two"))
     first = await frames(call, count=2)

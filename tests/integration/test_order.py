@@ -121,7 +121,9 @@ class World:
             async with self.database.batch_tx(READER, self.scopes) as tx:
                 horizon = (await tx.one(HORIZON))["xmin"]
             for reader in readers:
-                await self.read(reader)
+                found = True
+                while found:  # a page has a limit
+                    found = bool(await self.read(reader))
 
 
 async def happen(tx: Tx, scope: Scope, count: int = 1, stream: str = "plan/pl-1") -> list[Key]:
