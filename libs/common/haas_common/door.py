@@ -34,6 +34,8 @@ SCOPE_REFLECTION = "reflection"
 #: How much of a refused upload is read, and for how long.
 DRAIN_BYTES_MAX = 16 * 1024 * 1024
 DRAIN_S = 5.0
+#: How long an answer with a reason has to leave before gRPC ends the call with a bare status.
+_REASON_S = 0.05
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 #: Ids that a request may carry beside its scope, for the log lines of the call.
 _LOGGED_FIELDS = ("plan_id", "task_id")
@@ -247,7 +249,10 @@ class Door(grpc.aio.ServerInterceptor):
         bound = rule.deadline_max_s if rule else access.DEADLINE_S_MAX
         asked = context.time_remaining()
         # gRPC says "no deadline" as None or as a time far beyond any bound.
-        return float(imposed) if asked is None or asked > 10**6 else min(asked, float(bound))
+        if asked is None or asked > 10**6:
+            return float(imposed)
+        # A little before gRPC itself ends the call at the caller's time: its own answer names no reason.
+        return min(asked - min(_REASON_S, asked / 10), float(bound))
 
     @contextlib.contextmanager
     def place(self, *, stream: bool) -> Iterator[None]:
