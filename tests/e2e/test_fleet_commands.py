@@ -17,7 +17,7 @@ from haas_cli.fleet import state
 from haas_cli.fleet.home import Home
 from haas_cli.fleet.parts import SERVICES
 from tests.support.cli import WAIT_S, Cli
-from tests.support.processes import Notices, processes_of
+from tests.support.processes import Notices, left_behind, processes_of
 
 PARTS = ("postgres", "valkey", *SERVICES, "envoy")
 
@@ -81,7 +81,7 @@ def test_ctrl_c_stops_everything_at_any_moment(haas: Cli, wait_for: str, status:
     process.stdout.read()
     process.stdout.close()
     assert process.wait(WAIT_S) == status
-    assert processes_of(haas.home) == []
+    assert left_behind(haas.home) == []
 
 
 def test_a_service_that_is_killed_comes_back(haas: Cli) -> None:

@@ -29,6 +29,20 @@ def processes_of(home: Home) -> list[int]:
     return found
 
 
+def left_behind(home: Home, timeout_s: float = 10) -> list[int]:
+    """The same, once those that are on their way out have had their moment: a killed step's own child ends after it."""
+    for pid in processes_of(home):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            select.select([descriptor], [], [], timeout_s)
+        finally:
+            os.close(descriptor)
+    return processes_of(home)
+
+
 class Notices:
     """Waits for changes of a folder (inotify), so that a test need not poll."""
 
