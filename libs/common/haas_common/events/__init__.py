@@ -29,6 +29,8 @@ UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("ArtifactProduced", 1): artifacts.from_1,
     ("ArtifactUpdated", 1): artifacts.from_1,
     ("NotificationSent", 1): notifications.from_1,
+    ("TaskExpanded", 1): plans.expanded_from_1,
+    **{(name, 1): plans.from_1 for name in plans.GREW},
 }
 _NAME_CHARS_MAX = 63
 
