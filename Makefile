@@ -1,6 +1,6 @@
 # Verbs only: what each does is in scripts/ and in the `haas` command.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test down up bench bench-up bench-demo bench-idle bench-api bench-append bench-memory gen check lint fmt
+.PHONY: help setup demo test down up bench bench-up bench-demo bench-idle bench-api bench-append bench-memory bench-planner gen check lint fmt
 MAKEFLAGS += --no-print-directory
 
 PYTHON := $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,$(shell command -v $(name) 2>/dev/null)))
@@ -46,6 +46,11 @@ bench-memory: # The history's, beside a peer that nothing else here needs
 	$(bootstrap) dev
 	@$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements/bench.lock
 	@$(RUN) -m tests.load memory
+
+bench-planner: # The engine's, beside the peers that nothing else here needs
+	$(bootstrap) dev
+	@$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements/bench.lock
+	@$(RUN) -m tests.load planner
 
 gen: ## Generate the code that proto/ describes
 	$(bootstrap) dev
