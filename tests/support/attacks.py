@@ -148,7 +148,7 @@ def others_rows(admin: psycopg.Connection) -> dict[str, list[Any]]:
     for table in catalogue.tenant_tables(admin):
         everything = admin.execute(f"SELECT ctid::text, xmin::text, x::text FROM haas.{table} AS x ORDER BY 3".encode())
         rows[table] = [row for row in everything.fetchall() if f"({MINE.tenant_id},{MINE.project_id}," not in row[2]]
-    for table in ("leases", "relay_cursors", "context_keys"):
+    for table in ("leases", "relay_cursors", "members", "context_keys"):
         rows[table] = admin.execute(
             f"SELECT ctid::text, xmin::text, x::text FROM haas.{table} AS x ORDER BY 3".encode()
         ).fetchall()

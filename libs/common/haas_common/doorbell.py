@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 _CHANNEL = "haas"
 _GAP_S = 0.001
 _RETRY_S = 1.0
+# What a last ring may take at the end: the database may be away.
+_LAST_S = 0.5
 
 
 class Bell:
@@ -53,6 +55,8 @@ class Doorbell:
         self._bells: dict[str, set[Bell]] = {}
         self._pending: set[str] = set()
         self._something = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -63,7 +67,11 @@ class Doorbell:
         ]
 
     async def stop(self) -> None:
-        """Stops both."""
+        """Stops both; what was rung before still goes out, unless the database is away."""
+        if self._tasks:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_S):
+                    await self._quiet.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -73,6 +81,7 @@ class Doorbell:
         metrics.RUNG.inc()
         self._wake(topic)
         self._pending.add(topic)
+        self._quiet.clear()
         self._something.set()
 
     @contextlib.contextmanager
@@ -120,6 +129,8 @@ class Doorbell:
             self._pending.clear()
             await connection.execute(b"SELECT pg_notify(%s, t) FROM unnest(%s::text[]) AS t", (_CHANNEL, topics))
             metrics.SENT.inc()
+            if not self._pending:
+                self._quiet.set()
             await asyncio.sleep(_GAP_S)
 
     async def _hear_loop(self, connection: psycopg.AsyncConnection[Any]) -> None:

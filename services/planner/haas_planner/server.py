@@ -12,6 +12,7 @@ from haas_common.db import Database, Lease
 from haas_common.doorbell import Doorbell
 from haas_common.ids import SHARDS
 from haas_common.leases import LeaseKeeper
+from haas_common.membership import Group
 from haas_common.models import model_for
 from haas_common.server import serve
 from haas_planner.attempts import Attempts
@@ -39,7 +40,8 @@ async def main(config: Config) -> None:
         number = int(lease.name.removeprefix("shard/"))
         await Shard(number, lease, database, doorbell, attempts).run()
 
-    keeper = LeaseKeeper(database, config.instance, [f"shard/{n}" for n in range(SHARDS)], own)
+    group = Group("planner", config.listen, doorbell)
+    keeper = LeaseKeeper(database, config.instance, [f"shard/{n}" for n in range(SHARDS)], own, group=group)
     servicer = PlannerServicer(Operations(database, doorbell))
 
     def add(server: grpc.aio.Server) -> None:

@@ -118,7 +118,7 @@ _RULES: dict[str, bytes] = {
         SELECT n.nspname || '.' || c.relname AS what
           FROM LOGINS r, pg_class c JOIN OURS n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-           AND NOT (n.nspname = 'haas' AND c.relname IN ('leases', 'relay_cursors', 'context_keys'))
+           AND NOT (n.nspname = 'haas' AND c.relname IN ('leases', 'relay_cursors', 'members', 'context_keys'))
            AND NOT (n.nspname = 'haas' AND c.relkind IN ('r', 'p', 'v')
                     AND EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND t.attname = 'tenant_id'
                                    AND NOT t.attisdropped))
@@ -136,7 +136,8 @@ _RULES: dict[str, bytes] = {
                               || 'OR''*/*''=ANYSELECTscopesORSELECTlease~~''relay/%''',
                   'tenant_id||''/''||project_id=ANYSELECTscopesORtenant_id||''/*''=ANYSELECTscopes'),
                  ('leases', 'true', 'split_partname,''/'',1=split_partSELECTlease,''/'',1'),
-                 ('relay_cursors', 'true', '''relay/''||name=SELECTlease')
+                 ('relay_cursors', 'true', '''relay/''||name=SELECTlease'),
+                 ('members', '''member/''||kind=SELECTlease', '''member/''||kind=SELECTlease')
         ), found AS (
           SELECT c.relname, p.oid, p.polcmd, p.polroles, bare.qual, bare.checked
             FROM pg_class c

@@ -822,4 +822,20 @@ GRANT SELECT, INSERT, UPDATE (erased_at, deleted_at) ON erased_blobs TO haas_app
 -- What an erasure takes away.
 GRANT DELETE ON inputs TO haas_app;
 
+-- ── Replicas ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Who is there of a kind of instances that share leases, by the database's clock. Seen and written under the lease
+-- `member/<kind>` alone.
+CREATE TABLE members (
+  kind text NOT NULL,
+  instance text NOT NULL,
+  address text NOT NULL,
+  expires_at timestamptz NOT NULL,
+  PRIMARY KEY (kind, instance)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
+ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+CREATE POLICY holders ON members
+  USING ('member/' || kind = (SELECT haas.lease())) WITH CHECK ('member/' || kind = (SELECT haas.lease()));
+GRANT SELECT, INSERT, UPDATE, DELETE ON members TO haas_app;
+
 RESET ROLE;

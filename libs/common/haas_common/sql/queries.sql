@@ -113,6 +113,38 @@ RETURNING name, epoch;
 -- Gives a lease back at the end.
 UPDATE leases SET expires_at = '-infinity', owner = '' WHERE name = %(name)s AND owner = %(owner)s AND epoch = %(epoch)s;
 
+-- free_leases --
+-- Which of the leases a member may take: those of its own name (of a process that died) first, then ended ones. What
+-- another is taking at this moment is passed over: of two that look at once, each finds its own.
+SELECT name FROM leases
+ WHERE name = ANY (%(names)s) AND (owner = %(owner)s OR expires_at < clock_timestamp())
+ ORDER BY (owner = %(owner)s) DESC, name LIMIT %(most)s
+   FOR UPDATE SKIP LOCKED;
+
+-- give_back_leases --
+-- Gives back what is in the member's name and not worked on: what is above its share, or was a dead process's.
+UPDATE leases SET expires_at = '-infinity', owner = '' WHERE name = ANY (%(names)s) AND owner = %(owner)s;
+
+-- member_beats --
+-- Says that a member is there, forgets those that are no more, and returns how many there are and whether it is new.
+WITH gone AS (
+  DELETE FROM members
+   WHERE (kind, instance) IN (SELECT m.kind, m.instance FROM members AS m
+                               WHERE m.kind = %(kind)s AND m.instance <> %(instance)s AND m.expires_at < clock_timestamp()
+                                 FOR UPDATE SKIP LOCKED)
+), here AS (
+  INSERT INTO members AS m (kind, instance, address, expires_at)
+  VALUES (%(kind)s, %(instance)s, %(address)s, clock_timestamp() + make_interval(secs => %(ttl_s)s))
+  ON CONFLICT (kind, instance) DO UPDATE SET address = excluded.address, expires_at = excluded.expires_at
+)
+SELECT 1 + count(*) FILTER (WHERE m.instance <> %(instance)s) AS living,
+       count(*) FILTER (WHERE m.instance = %(instance)s) = 0 AS joined
+  FROM members AS m WHERE m.kind = %(kind)s AND m.expires_at >= clock_timestamp();
+
+-- member_leaves --
+-- Takes a member out: the others share what it held.
+DELETE FROM members WHERE kind = %(kind)s AND instance = %(instance)s;
+
 -- newest_profile --
 -- The newest version of a profile, or of the project's newest profile when none is named.
 SELECT profile_id, version, yaml, hash, published_at
