@@ -32,9 +32,10 @@ class Dbos:
     def open(self, dsn: str) -> None:
         """Registers the workflows and launches."""
         dbos = self._api.DBOS
+        # CRITICAL: a run that is out of time fails a thousand tasks, and a run knows its own faults.
         dbos(
             config={
-                "name": "bench", "system_database_url": dsn, "run_admin_server": False, "log_level": "ERROR",
+                "name": "bench", "system_database_url": dsn, "run_admin_server": False, "log_level": "CRITICAL",
                 "application_version": "1", "notification_listener_polling_interval_sec": _POLL_S,
             }
         )  # fmt: skip

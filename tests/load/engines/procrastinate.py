@@ -25,8 +25,9 @@ class Procrastinate:
     def __init__(self) -> None:
         """Loads the package, nothing else."""
         self._api: Any = importlib.import_module("procrastinate")
-        # Its records of each job are built even where nobody reads them.
-        logging.getLogger("procrastinate").setLevel(logging.WARNING)
+        # Its records of each job are built even where nobody reads them; a run that is out of time fails a thousand
+        # tasks, and a run knows its own faults.
+        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         self._dsn = ""
 
     def roads(self, dag: Dag) -> Sequence[str]:

@@ -31,6 +31,7 @@ class Run:
         self._reads = dict(dag.tasks)
         self._ran: dict[str, float] = {}
         self._began = self._ended = 0.0
+        self._fault = ""
         # Engines run tasks on threads of their own.
         self._lock = threading.Lock()
 
@@ -39,8 +40,14 @@ class Run:
         self._began = time.perf_counter()
 
     def end(self) -> None:
-        """The engine has said that the plan is done."""
+        """The engine has said that the plan is done.
+
+        Raises:
+            RuntimeError: it is not, or a task was refused; an engine may have kept that to itself.
+        """
         self._ended = time.perf_counter()
+        if self._fault:
+            raise RuntimeError(self._fault)
         if not self.late and not self.done:
             raise RuntimeError(f"{self.dag.name}: ended after {len(self._ran)} of {len(self.dag.tasks)} tasks")
 
@@ -62,7 +69,8 @@ class Run:
                 self.late = True
                 raise OutOfTime(self.dag.name)
             if task in self._ran or any(read not in self._ran for read in self._reads[task]):
-                raise RuntimeError(f"{self.dag.name}: {task} ran twice or before its inputs")
+                self._fault = f"{self.dag.name}: {task} ran twice or before its inputs"
+                raise RuntimeError(self._fault)
             self._ran[task] = now
 
     def per_s(self) -> float:
