@@ -7,16 +7,18 @@
     │       LanguageUnsupported, ToolArgumentsInvalid, ProfileInvalid, ArtifactInvalid
     ├── Unauthenticated ── TokenMissing, TokenInvalid, TokenExpired
     ├── PermissionDenied
-    │   └── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ToolNotAllowed, EgressDenied
+    │   └── TenantMismatch, ProjectNotGranted, ScopeMissing, PeerNotAllowed, ApprovalRoleMissing, ToolNotAllowed,
+    │       EgressDenied
     ├── NotFound ── ResourceNotFound, ToolUnknown
     ├── AlreadyExists ── ResourceExists, RequestIdReused
     ├── Aborted ── StreamVersionConflict, LeaseLost, LockHeld
     ├── FailedPrecondition
-    │   └── PlanStateConflict, PlanUnreachable, InputMissing, ToolFailed, SandboxUnavailable, ProfileMissing,
+    │   └── PlanStateConflict, TaskStateConflict, SignalUnexpected, ContractBroken, ApprovalRejected,
+    │       QuorumUnreachable, PlanUnreachable, InputMissing, ToolFailed, SandboxUnavailable, ProfileMissing,
     │       SessionEnded, ArtifactStatusConflict, DataErased
-    ├── DeadlineExceeded ── ToolTimeout, DeadlinePassed
-    ├── ResourceExhausted ── RateLimited, Overloaded, PayloadTooLarge
-    ├── Unavailable ── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, ModelFailed, Gateway
+    ├── DeadlineExceeded ── ToolTimeout, SignalTimeout, DeadlinePassed
+    ├── ResourceExhausted ── RateLimited, Overloaded, BudgetExceeded, PayloadTooLarge
+    ├── Unavailable ── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, BreakerOpen, ModelFailed, Gateway
     ├── CursorOutOfRange
     ├── HashMismatch
     ├── CallCancelled
@@ -36,6 +38,7 @@ from haas_common.errors.base import (
     InternalError,
 )
 from haas_common.errors.callers import (
+    ApprovalRoleMissing,
     ArtifactInvalid,
     EgressDenied,
     FieldInvalid,
@@ -61,6 +64,8 @@ from haas_common.errors.callers import (
     Unauthenticated,
 )
 from haas_common.errors.capacity import (
+    BreakerOpen,
+    BudgetExceeded,
     CallCancelled,
     DatabaseUnavailable,
     DeadlineExceeded,
@@ -74,13 +79,16 @@ from haas_common.errors.capacity import (
     RateLimited,
     ResourceExhausted,
     ServiceUnavailable,
+    SignalTimeout,
     ToolTimeout,
     Unavailable,
 )
 from haas_common.errors.state import (
     Aborted,
     AlreadyExists,
+    ApprovalRejected,
     ArtifactStatusConflict,
+    ContractBroken,
     CursorOutOfRange,
     DataErased,
     FailedPrecondition,
@@ -92,12 +100,15 @@ from haas_common.errors.state import (
     PlanStateConflict,
     PlanUnreachable,
     ProfileMissing,
+    QuorumUnreachable,
     RequestIdReused,
     ResourceExists,
     ResourceNotFound,
     SandboxUnavailable,
     SessionEnded,
+    SignalUnexpected,
     StreamVersionConflict,
+    TaskStateConflict,
     ToolFailed,
     ToolUnknown,
 )
@@ -114,9 +125,14 @@ __all__ = [
     "METADATA_CHARS_MAX",
     "Aborted",
     "AlreadyExists",
+    "ApprovalRejected",
+    "ApprovalRoleMissing",
     "ArtifactInvalid",
     "ArtifactStatusConflict",
+    "BreakerOpen",
+    "BudgetExceeded",
     "CallCancelled",
+    "ContractBroken",
     "CursorOutOfRange",
     "DataErased",
     "DatabaseUnavailable",
@@ -151,6 +167,7 @@ __all__ = [
     "ProfileMissing",
     "ProjectNotGranted",
     "ProjectRequired",
+    "QuorumUnreachable",
     "RateLimited",
     "RequestIdReused",
     "ResourceExhausted",
@@ -160,8 +177,11 @@ __all__ = [
     "ScopeMissing",
     "ServiceUnavailable",
     "SessionEnded",
+    "SignalTimeout",
+    "SignalUnexpected",
     "StreamVersionConflict",
     "TableRowsBroken",
+    "TaskStateConflict",
     "TenantMismatch",
     "TenantRequired",
     "TokenExpired",

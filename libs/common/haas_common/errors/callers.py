@@ -131,6 +131,12 @@ class PeerNotAllowed(PermissionDenied):
     reason = "PEER_NOT_ALLOWED"
 
 
+class ApprovalRoleMissing(PermissionDenied):
+    """Deciding this takes a role that the token does not hold."""
+
+    reason = "APPROVAL_ROLE_MISSING"
+
+
 class ToolNotAllowed(PermissionDenied):
     """The profile does not allow this tool."""
 

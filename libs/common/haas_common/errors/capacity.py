@@ -17,6 +17,12 @@ class ToolTimeout(DeadlineExceeded):
     reason = "TOOL_TIMEOUT"
 
 
+class SignalTimeout(DeadlineExceeded):
+    """The signal that a task waited for did not come in time."""
+
+    reason = "SIGNAL_TIMEOUT"
+
+
 class DeadlinePassed(DeadlineExceeded):
     """The call's deadline passed first."""
 
@@ -39,6 +45,12 @@ class Overloaded(ResourceExhausted):
     """Too much is under way; wait retry_after_s seconds."""
 
     reason = "OVERLOADED"
+
+
+class BudgetExceeded(ResourceExhausted):
+    """The plan's budget allows no more."""
+
+    reason = "BUDGET_EXCEEDED"
 
 
 class PayloadTooLarge(ResourceExhausted):
@@ -69,6 +81,12 @@ class ServiceUnavailable(Unavailable):
     """Another service of the fleet cannot be reached."""
 
     reason = "SERVICE_UNAVAILABLE"
+
+
+class BreakerOpen(Unavailable):
+    """The tool failed so often that it is left alone for a while."""
+
+    reason = "BREAKER_OPEN"
 
 
 class ModelFailed(Unavailable):

@@ -77,6 +77,36 @@ class PlanStateConflict(FailedPrecondition):
     reason = "PLAN_STATE_CONFLICT"
 
 
+class TaskStateConflict(FailedPrecondition):
+    """The task's state does not allow this."""
+
+    reason = "TASK_STATE_CONFLICT"
+
+
+class SignalUnexpected(FailedPrecondition):
+    """Nothing in the plan waits, or will wait, for this signal."""
+
+    reason = "SIGNAL_UNEXPECTED"
+
+
+class ContractBroken(FailedPrecondition):
+    """A value breaks the contract of its task."""
+
+    reason = "CONTRACT_BROKEN"
+
+
+class ApprovalRejected(FailedPrecondition):
+    """A person, or the end of the time to decide, rejected what a task waited for."""
+
+    reason = "APPROVAL_REJECTED"
+
+
+class QuorumUnreachable(FailedPrecondition):
+    """Too many tasks of a map failed for it to end well."""
+
+    reason = "QUORUM_UNREACHABLE"
+
+
 class PlanUnreachable(FailedPrecondition):
     """No skill of the profile leads to what was asked."""
 

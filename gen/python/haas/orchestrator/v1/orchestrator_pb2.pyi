@@ -56,7 +56,7 @@ class DetectIntentResponse(_message.Message):
     def __init__(self, intent: _Optional[str] = ..., slots: _Optional[_Mapping[str, str]] = ..., confidence: _Optional[float] = ..., language: _Optional[str] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class CreatePlanRequest(_message.Message):
-    __slots__ = ("tenant_id", "project_id", "objective", "inputs", "graph", "request_id", "profile_id")
+    __slots__ = ("tenant_id", "project_id", "objective", "inputs", "graph", "request_id", "profile_id", "budget", "repairs_max")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,8 @@ class CreatePlanRequest(_message.Message):
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_ID_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    REPAIRS_MAX_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     project_id: str
     objective: str
@@ -71,7 +73,9 @@ class CreatePlanRequest(_message.Message):
     graph: _graph_pb2.Graph
     request_id: str
     profile_id: str
-    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., objective: _Optional[str] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., request_id: _Optional[str] = ..., profile_id: _Optional[str] = ...) -> None: ...
+    budget: _graph_pb2.Budget
+    repairs_max: int
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., objective: _Optional[str] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., graph: _Optional[_Union[_graph_pb2.Graph, _Mapping]] = ..., request_id: _Optional[str] = ..., profile_id: _Optional[str] = ..., budget: _Optional[_Union[_graph_pb2.Budget, _Mapping]] = ..., repairs_max: _Optional[int] = ...) -> None: ...
 
 class CreatePlanResponse(_message.Message):
     __slots__ = ("plan_id", "dag_summary", "brief_artifact_id", "graph", "intent")
@@ -142,7 +146,7 @@ class GetPlanStatusRequest(_message.Message):
     def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., plan_id: _Optional[str] = ...) -> None: ...
 
 class TaskCounts(_message.Message):
-    __slots__ = ("total", "planned", "ready", "running", "completed", "failed", "cancelled")
+    __slots__ = ("total", "planned", "ready", "running", "completed", "failed", "cancelled", "waiting", "skipped", "superseded")
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     PLANNED_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +154,9 @@ class TaskCounts(_message.Message):
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     total: int
     planned: int
     ready: int
@@ -157,7 +164,10 @@ class TaskCounts(_message.Message):
     completed: int
     failed: int
     cancelled: int
-    def __init__(self, total: _Optional[int] = ..., planned: _Optional[int] = ..., ready: _Optional[int] = ..., running: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...
+    waiting: int
+    skipped: int
+    superseded: int
+    def __init__(self, total: _Optional[int] = ..., planned: _Optional[int] = ..., ready: _Optional[int] = ..., running: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., cancelled: _Optional[int] = ..., waiting: _Optional[int] = ..., skipped: _Optional[int] = ..., superseded: _Optional[int] = ...) -> None: ...
 
 class GetPlanStatusResponse(_message.Message):
     __slots__ = ("plan_id", "state", "tasks", "failure", "seq", "update_time", "artifact_ids")

@@ -111,7 +111,8 @@ class OrchestratorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelPlan(self, request, context):
-        """Stops a plan. Running attempts are told; their results are refused.
+        """Stops a plan. Running attempts are told; their results are refused. What was done is undone where its tasks say
+        how, the latest first, and the plan is PLAN_STATE_COMPENSATING meanwhile.
         Fails with RESOURCE_NOT_FOUND, PLAN_STATE_CONFLICT, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -45,6 +45,26 @@ class PlannerStub:
                 request_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.CommandPlanRequest.SerializeToString,
                 response_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.CommandPlanResponse.FromString,
                 _registered_method=True)
+        self.ForkPlan = channel.unary_unary(
+                '/haas.planner.v1.Planner/ForkPlan',
+                request_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.ForkPlanRequest.SerializeToString,
+                response_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.ForkPlanResponse.FromString,
+                _registered_method=True)
+        self.ReplanPlan = channel.unary_unary(
+                '/haas.planner.v1.Planner/ReplanPlan',
+                request_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.ReplanPlanRequest.SerializeToString,
+                response_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.ReplanPlanResponse.FromString,
+                _registered_method=True)
+        self.DiffPlan = channel.unary_unary(
+                '/haas.planner.v1.Planner/DiffPlan',
+                request_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.DiffPlanRequest.SerializeToString,
+                response_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.DiffPlanResponse.FromString,
+                _registered_method=True)
+        self.EstimatePlan = channel.unary_unary(
+                '/haas.planner.v1.Planner/EstimatePlan',
+                request_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.EstimatePlanRequest.SerializeToString,
+                response_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.EstimatePlanResponse.FromString,
+                _registered_method=True)
 
 
 class PlannerServicer:
@@ -61,7 +81,43 @@ class PlannerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CommandPlan(self, request, context):
-        """Runs or cancels a plan. Fails with RESOURCE_NOT_FOUND, PLAN_STATE_CONFLICT, REQUEST_ID_REUSED, OVERLOADED.
+        """Says something to a plan. Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT,
+        APPROVAL_ROLE_MISSING, SIGNAL_UNEXPECTED, CONTRACT_BROKEN, FIELD_INVALID, REQUEST_ID_REUSED, OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkPlan(self, request, context):
+        """Makes a new plan of another one as it stood after an event; what was complete is taken over.
+        Fails with RESOURCE_NOT_FOUND, FIELD_INVALID, DATA_ERASED, PROFILE_MISSING, GRAPH_DANGLING, GRAPH_INVALID,
+        REQUEST_ID_REUSED, OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplanPlan(self, request, context):
+        """Gives a part of a plan another graph, checked like the first one; what runs or is complete stays as it is.
+        Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT, APPROVAL_ROLE_MISSING,
+        PROFILE_MISSING, GRAPH_CYCLE, GRAPH_DANGLING, GRAPH_INVALID, TOOL_NOT_ALLOWED, TOOL_UNKNOWN, DATA_ERASED,
+        FIELD_INVALID, REQUEST_ID_REUSED, OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffPlan(self, request, context):
+        """Compares two revisions of a plan's graph, or the graphs of two plans. Fails with RESOURCE_NOT_FOUND (plan,
+        revision).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimatePlan(self, request, context):
+        """Says what a plan, or a graph that is no plan yet, is going to take. Fails with RESOURCE_NOT_FOUND,
+        PROFILE_MISSING, FIELD_INVALID, GRAPH_CYCLE, GRAPH_DANGLING, GRAPH_INVALID, TOOL_NOT_ALLOWED, TOOL_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +135,26 @@ def add_PlannerServicer_to_server(servicer, server):
                     servicer.CommandPlan,
                     request_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.CommandPlanRequest.FromString,
                     response_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.CommandPlanResponse.SerializeToString,
+            ),
+            'ForkPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkPlan,
+                    request_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.ForkPlanRequest.FromString,
+                    response_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.ForkPlanResponse.SerializeToString,
+            ),
+            'ReplanPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplanPlan,
+                    request_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.ReplanPlanRequest.FromString,
+                    response_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.ReplanPlanResponse.SerializeToString,
+            ),
+            'DiffPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffPlan,
+                    request_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.DiffPlanRequest.FromString,
+                    response_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.DiffPlanResponse.SerializeToString,
+            ),
+            'EstimatePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimatePlan,
+                    request_deserializer=haas_dot_planner_dot_v1_dot_planner__pb2.EstimatePlanRequest.FromString,
+                    response_serializer=haas_dot_planner_dot_v1_dot_planner__pb2.EstimatePlanResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +212,114 @@ class Planner:
             '/haas.planner.v1.Planner/CommandPlan',
             haas_dot_planner_dot_v1_dot_planner__pb2.CommandPlanRequest.SerializeToString,
             haas_dot_planner_dot_v1_dot_planner__pb2.CommandPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.planner.v1.Planner/ForkPlan',
+            haas_dot_planner_dot_v1_dot_planner__pb2.ForkPlanRequest.SerializeToString,
+            haas_dot_planner_dot_v1_dot_planner__pb2.ForkPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplanPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.planner.v1.Planner/ReplanPlan',
+            haas_dot_planner_dot_v1_dot_planner__pb2.ReplanPlanRequest.SerializeToString,
+            haas_dot_planner_dot_v1_dot_planner__pb2.ReplanPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.planner.v1.Planner/DiffPlan',
+            haas_dot_planner_dot_v1_dot_planner__pb2.DiffPlanRequest.SerializeToString,
+            haas_dot_planner_dot_v1_dot_planner__pb2.DiffPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimatePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.planner.v1.Planner/EstimatePlan',
+            haas_dot_planner_dot_v1_dot_planner__pb2.EstimatePlanRequest.SerializeToString,
+            haas_dot_planner_dot_v1_dot_planner__pb2.EstimatePlanResponse.FromString,
             options,
             channel_credentials,
             insecure,
