@@ -110,7 +110,7 @@ async def plan(world: World, scope: Scope, chance: random.Random, *, ends: bool 
     decided = list(histories.steps(made, chance)) if ends else [domain.create(made, histories.FACTS, graph, "ana@x")]
     await save(world, scope, made, [event for events in decided for event in events])
     if ends and made.state not in ("completed", "failed", "cancelled"):
-        await save(world, scope, made, domain.cancel(made, "ana@x", "Basta"))
+        await save(world, scope, made, domain.cancel(made, "ana@x", "Basta", 0))
 
 
 async def save(world: World, scope: Scope, made: Plan, events: list[Any]) -> None:

@@ -21,6 +21,7 @@ from haas_planner import store
 from haas_planner.attempts import Assignment, Attempts
 from haas_planner.domain import task_to_json
 from haas_planner.graph import Slot, Task
+from haas_planner.log import PlanLog
 from haas_planner.operations import Operations
 from haas_planner.store import Command
 from haas_planner.worker import Shard
@@ -93,7 +94,8 @@ async def fleet_of(database: TestDatabase, work: object, owner: str = "planner@t
     attempts = Attempts(work, limit=8)
 
     async def own(lease: Lease) -> None:
-        await Shard(int(lease.name.removeprefix("shard/")), lease, opened, doorbell, attempts).run()
+        number = int(lease.name.removeprefix("shard/"))
+        await Shard(lease.name, PlanLog(number, lease, opened), doorbell, attempts).run()
 
     keeper = LeaseKeeper(opened, owner, [f"shard/{n}" for n in range(SHARDS)], own)
     await keeper.start()

@@ -90,10 +90,10 @@ def _lives() -> Iterator[tuple[Plan, list[Event]]]:
             histories.task(f"T-{n}", *{f"T-{chance.randint(max(1, n - 5), n - 1)}" for _ in range(2) if n > 1})
             for n in range(1, _TASKS + 1)
         ]
-        told = [*domain.create(plan, histories.FACTS, tasks, "ana"), *domain.run(plan, "ana")]
+        told = [*domain.create(plan, histories.FACTS, tasks, "ana"), *domain.run(plan, "ana", 0)]
         while plan.state == "running":
             for event in (started := domain.start(plan, 0, 4)):
                 told.append(event)
             for event in started:
-                told += domain.complete(plan, event.task_id, 1, {f"v_{histories.name(event.task_id)}": "artf-x"})
+                told += domain.complete(plan, event.task_id, 1, {f"v_{histories.name(event.task_id)}": "artf-x"}, 0)
         yield plan, told

@@ -43,9 +43,9 @@ def steps(plan: Plan, chance: random.Random, steps_max: int = 60) -> Iterator[li
     """Yields the events of one decision after another, each folded into the plan, until it is over or left lying."""
     yield domain.create(plan, FACTS, graph(chance), "ana@x")
     if chance.randrange(10) == 0:
-        yield domain.cancel(plan, "ana@x", "Ya no hace falta")
+        yield domain.cancel(plan, "ana@x", "Ya no hace falta", 0)
         return
-    yield domain.run(plan, "ana@x")
+    yield domain.run(plan, "ana@x", 0)
     now_us = 1_700_000_000_000_000
     for _ in range(steps_max):
         now_us += 60_000_000
@@ -54,7 +54,7 @@ def steps(plan: Plan, chance: random.Random, steps_max: int = 60) -> Iterator[li
         if plan.state != "running" or not running:
             return
         if chance.randrange(40) == 0:
-            yield domain.cancel(plan, "ana@x", "Basta")
+            yield domain.cancel(plan, "ana@x", "Basta", 0)
             return
         yield _outcome(plan, chance.choice(running), chance, now_us)
 
@@ -69,5 +69,5 @@ def _outcome(plan: Plan, task_id: str, chance: random.Random, now_us: int) -> li
         children = [task(f"{task_id}.1"), task(f"{task_id}.2", f"{task_id}.1")]
         if "." not in task_id and chance.random() < 0.3:
             children.append(dataclasses.replace(task(f"{task_id}.3", f"{task_id}.1"), kind="leader"))
-        return domain.expand(plan, task_id, run.attempt, children)
-    return domain.complete(plan, task_id, run.attempt, {s.name: f"artf-{name(task_id)}" for s in run.task.writes})
+        return domain.expand(plan, task_id, run.attempt, children, 0)
+    return domain.complete(plan, task_id, run.attempt, {s.name: f"artf-{name(task_id)}" for s in run.task.writes}, 0)

@@ -3,14 +3,19 @@
 import asyncio
 import dataclasses
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from haas_common import errors, logs, tracing
 from haas_common.db import Scope
-from haas_planner.domain import Plan
+from haas_planner.domain import Plan, Proposal
+from haas_planner.fair import Room
 from haas_planner.graph import Input, Task
 
 _log = logging.getLogger(__name__)
+#: How many attempts a planner has under way at most.
+ROOM = 64
 # Errors that another attempt would meet again.
 _FINAL = frozenset(
     {
@@ -20,6 +25,10 @@ _FINAL = frozenset(
         "ARTIFACT_STATUS_CONFLICT", "DATA_ERASED",
     }
 )  # fmt: skip
+#: Errors that end an attempt with whoever did it: they are not the task's fault.
+_LOST = frozenset({"WORKER_LOST"})
+#: The phase in which a failed part is planned anew.
+REPLAN = "replan"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,29 +49,53 @@ class Assignment:
     profile_version: int
     # The artifacts that can be read, by the name of their slot.
     readable: Mapping[str, str]
-    # For a leader: the tasks of its sub-plan, in order.
+    # The values that stand in events, by the name of their slot.
+    values: Mapping[str, Any]
+    # What a signal or a person gave, for the report of a wait.
+    received: Mapping[str, Any]
+    # How many versions its artifacts have from completions before a rerun.
+    completions: int
+    # For a composite task: the tasks that it expanded into, in order, and what those of them that are complete wrote.
     children: Sequence[Task]
-    # For a leader: every task of the plan, which its sub-plan has to fit.
+    results: Mapping[str, Mapping[str, Any]]
+    # For what expands or is planned anew: every task of the plan, which the new ones have to fit.
     whole: Sequence[Task]
+    # For what is planned anew: why it failed, and what was tried before.
+    reason: str
+    tried: Sequence[str]
+    frozen: frozenset[str]
     trace_id: str
 
     @classmethod
-    def of(cls, plan: Plan, task_id: str, trace_id: str) -> "Assignment":
+    def of(cls, plan: Plan, task_id: str, trace_id: str, phase: str = "") -> "Assignment":
         """Takes what the attempt needs out of the plan; the plan moves on without it."""
         run = plan.tasks[task_id]
-        children = [plan.tasks[child] for child in plan.children.get(task_id, ())]
+        composite = run.task.kind in ("leader", "map", "schedule") or phase == REPLAN
+        children = [plan.tasks[c] for c in plan.children.get(task_id, ()) if plan.tasks[c].state != "superseded"]
         readable = {i.name: i.ref for i in plan.inputs if i.ref.startswith("artf-")}
+        values: dict[str, Any] = {}
         for slot in run.task.reads:
             if slot.from_task:
-                readable[slot.name] = plan.tasks[slot.from_task].outputs[slot.name]
+                source = plan.tasks[slot.from_task]
+                if slot.name in source.outputs:
+                    readable[slot.name] = source.outputs[slot.name]
+                elif slot.name in source.values:
+                    values[slot.name] = source.values[slot.name]
         for child in children:
             readable |= child.outputs
+        frozen = [t for t, r in plan.tasks.items() if r.state in ("running", "completed")] if phase == REPLAN else ()
         return cls(
-            Scope(plan.tenant_id, plan.project_id), plan.plan_id, run.task, run.attempt, run.phase, plan.objective,
-            plan.intent, plan.language, dict(plan.slots), {i.name: i for i in plan.inputs}, plan.profile_id,
-            plan.profile_version, readable, [child.task for child in children],
-            [other.task for other in plan.tasks.values()] if run.task.kind == "leader" else (), trace_id,
+            Scope(plan.tenant_id, plan.project_id), plan.plan_id, run.task, run.attempt, phase or run.phase,
+            plan.objective, plan.intent, plan.language, plan.slots, {i.name: i for i in plan.inputs}, plan.profile_id,
+            plan.profile_version, readable, values, run.received, run.completions, [child.task for child in children],
+            {c.task.task_id: {**c.outputs, **c.values} for c in children if c.state == "completed"},
+            [other.task for other in plan.tasks.values() if other.state != "superseded"] if composite else (),
+            run.reason, tuple(plan.repairs.get(task_id, ())), frozenset(frozen), trace_id,
         )  # fmt: skip
+
+    def numbered(self, attempt: int) -> "Assignment":
+        """Returns the same under another attempt's number."""
+        return dataclasses.replace(self, attempt=attempt)
 
     @property
     def key(self) -> tuple[Scope, str]:
@@ -82,60 +115,94 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Succeeded(Outcome):
-    """With artifacts, by slot."""
+    """With what it made."""
 
-    outputs: Mapping[str, str]
+    result: "Made"
+    duration_ms: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expanded(Outcome):
-    """With a leader's sub-plan, validated."""
+    """With the tasks that it expands into, validated."""
 
     tasks: Sequence[Task]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failed(Outcome):
-    """Without a result."""
+    """Without a result. `tool`: the one that failed; `evidence`: the blob of a result that broke its contract."""
 
     reason: str
     message: str
     retryable: bool
+    lost: bool = False
+    tool: str = ""
+    evidence: str = ""
+    duration_ms: int = 0
+    usage: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-Result = Mapping[str, str] | Sequence[Task]
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replanned(Outcome):
+    """With how a failed part is planned anew; None: there is no other way."""
+
+    proposal: Proposal | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Made:
+    """What an attempt made: artifacts by slot, values by slot, what it used up, the tools that answered."""
+
+    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    usage: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    tools: Sequence[str] = ()
+
+
+Result = Made | Mapping[str, str] | Sequence[Task] | Proposal | None
 Work = Callable[[Assignment], Awaitable[Result]]
+Key = tuple[tuple[Scope, str], str, int]
 
 
 class Attempts:
     """The attempts of this process. `reserve` before the commit that starts them, `begin` after it."""
 
-    def __init__(self, work: Work, limit: int = 16) -> None:
+    def __init__(self, work: Work, limit: int = ROOM) -> None:
         self._work = work
-        self._room = limit
-        self._under_way: dict[tuple[tuple[Scope, str], str, int], asyncio.Task[None]] = {}
-        self._waiting: set[Callable[[], None]] = set()
+        #: Tenants' shares, where they are not 1.
+        self.weights: dict[str, int] = {}
+        self._room = Room(limit, self.weight_of)
+        self._under_way: dict[Key, asyncio.Task[None]] = {}
+        self._waiting: dict[Callable[[], None], None] = {}
 
-    def reserve(self, wanted: int) -> int:
-        """Takes room for at most `wanted` attempts; returns for how many."""
-        granted = min(wanted, self._room)
-        self._room -= granted
-        return granted
+    def weight_of(self, tenant: str) -> int:
+        """Returns a tenant's share beside the others'."""
+        return self.weights.get(tenant, 1)
 
-    def release(self, unused: int) -> None:
+    @property
+    def limit(self) -> int:
+        """How many attempts may be under way."""
+        return self._room.limit
+
+    def reserve(self, asker: str, tenant: str, wanted: int) -> int:
+        """Takes room for at most `wanted` attempts of a tenant; returns for how many."""
+        return self._room.take(asker, tenant, wanted)
+
+    def release(self, tenant: str, unused: int) -> None:
         """Gives room back."""
-        self._room += unused
         if unused:
+            self._room.give(tenant, unused)
             for wake in list(self._waiting):
                 wake()
 
     def on_room(self, wake: Callable[[], None]) -> None:
         """Calls `wake` whenever there is room again."""
-        self._waiting.add(wake)
+        self._waiting[wake] = None
 
-    def off_room(self, wake: Callable[[], None]) -> None:
+    def off_room(self, asker: str, wake: Callable[[], None]) -> None:
         """Ends that."""
-        self._waiting.discard(wake)
+        self._waiting.pop(wake, None)
+        self._room.leave(asker)
 
     def alive(self, key: tuple[Scope, str], task_id: str, attempt: int) -> bool:
         """Tells whether an attempt is under way here."""
@@ -153,6 +220,12 @@ class Attempts:
             if key[0] in gone:
                 task.cancel()
 
+    def drop_one(self, key: tuple[Scope, str], task_id: str, attempt: int) -> None:
+        """Cancels one attempt: its task was cancelled, left out or planned anew."""
+        task = self._under_way.get((key, task_id, attempt))
+        if task is not None:
+            task.cancel()
+
     async def stop(self) -> None:
         """Cancels all, waits for their end."""
         tasks = list(self._under_way.values())
@@ -164,31 +237,57 @@ class Attempts:
         task = assignment.task
         head = (assignment.scope, assignment.plan_id, task.task_id, assignment.attempt)
         scope = assignment.scope
-        ids = {"tenant_id": scope.tenant_id, "project_id": scope.project_id, "plan_id": head[1], "task_id": head[2]}
-        trace = tracing.resumed(assignment.trace_id)
         try:
-            with logs.bind(**ids, trace_id=trace.trace_id), tracing.within(trace), tracing.span(f"task {task.skill}"):
-                outcome = await self._outcome(assignment, head)
-                if isinstance(outcome, Failed):
-                    _log.info("attempt %d failed", outcome.attempt, extra={"reason": outcome.reason})
+            outcome = await self._observed(assignment, head)
         finally:
             del self._under_way[(assignment.key, task.task_id, assignment.attempt)]
-            self.release(1)
+            self.release(scope.tenant_id, 1)
         report(outcome)
 
+    async def _observed(self, assignment: Assignment, head: tuple[Scope, str, str, int]) -> Outcome:
+        """Ends the attempt under the task's own span and with the log's fields bound."""
+        scope = assignment.scope
+        ids = {"tenant_id": scope.tenant_id, "project_id": scope.project_id, "plan_id": head[1], "task_id": head[2]}
+        trace = tracing.resumed(assignment.trace_id)
+        name = f"task {assignment.task.skill}"
+        with logs.bind(**ids, trace_id=trace.trace_id), tracing.within(trace), tracing.span(name):
+            outcome = await self._outcome(assignment, head)
+            if isinstance(outcome, Failed):
+                _log.info("attempt %d failed", outcome.attempt, extra={"reason": outcome.reason})
+        return outcome
+
     async def _outcome(self, assignment: Assignment, head: tuple[Scope, str, str, int]) -> Outcome:
-        limit_s = assignment.task.attempt_limit_s
+        limit_s, began = assignment.task.attempt_limit_s, time.monotonic()
         try:
             async with asyncio.timeout(limit_s):
                 result = await self._work(assignment)
         except TimeoutError:
-            return Failed(*head, "DEADLINE_PASSED", f"the attempt took longer than {limit_s} s", True)
+            text = f"the attempt took longer than {limit_s} s"
+            return Failed(*head, "DEADLINE_PASSED", text, True, duration_ms=_since_ms(began))
         except errors.HaasError as error:
-            return Failed(*head, error.reason, error.message, error.reason not in _FINAL)
+            return _failed(head, error, _since_ms(began))
         except Exception as error:  # noqa: BLE001 - a skill's fault is an outcome
             # The text stays in the log: it may hold anything.
             _log.exception("the skill raised")
-            return Failed(*head, "INTERNAL_ERROR", f"the skill failed ({type(error).__name__})", True)
+            text = f"the skill failed ({type(error).__name__})"
+            return Failed(*head, "INTERNAL_ERROR", text, True, duration_ms=_since_ms(began))
+        if assignment.phase == REPLAN:
+            return Replanned(*head, result if isinstance(result, Proposal) else None)
+        if isinstance(result, Made):
+            return Succeeded(*head, result, _since_ms(began))
         if isinstance(result, Mapping):
-            return Succeeded(*head, result)
+            return Succeeded(*head, Made(result), _since_ms(began))
+        assert isinstance(result, Sequence)
         return Expanded(*head, result)
+
+
+def _failed(head: tuple[Scope, str, str, int], error: errors.HaasError, duration_ms: int) -> Failed:
+    return Failed(
+        *head, error.reason, error.message, error.reason not in _FINAL, lost=error.reason in _LOST,
+        tool=str(error.metadata.get("tool", "")), evidence=str(error.metadata.get("evidence", "")),
+        duration_ms=duration_ms,
+    )  # fmt: skip
+
+
+def _since_ms(began: float) -> int:
+    return int((time.monotonic() - began) * 1000)

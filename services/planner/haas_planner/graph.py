@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-#: specialist, tool and transform are done by attempts; leader, map and schedule expand into tasks of their own; wait and
-#: approval end by a timer, a signal or a person.
+#: specialist, tool and transform are done by attempts; leader, map and schedule expand into tasks of their own; wait
+#: and approval end by a timer, a signal or a person.
 KINDS = ("specialist", "tool", "leader", "transform", "map", "wait", "approval", "schedule")
 #: Whose tasks are planned while the plan runs.
 COMPOSITE = frozenset({"leader", "map", "schedule"})

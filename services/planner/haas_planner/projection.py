@@ -11,12 +11,23 @@ from typing import Any
 from haas_common.db import Scope
 from haas_common.ids import shard_of
 from haas_common.projections import Past, Row, Shadow, step
-from haas_planner.domain import TERMINAL, Plan, apply
+from haas_planner.domain import LIVE, TERMINAL, TYPES, Plan, apply
 from haas_planner.graph import order_key
 
 PlanKey = tuple[str, str, str]
 #: Folded plans that a rebuild keeps, counted in tasks; one that is asked for again is folded anew.
 _TASKS_KEPT_MAX = 200_000
+
+
+def wake_us(plan: Plan) -> int:
+    """Returns when a plan goes on by itself: 0 at once, -1 only by a command."""
+    if plan.state not in LIVE:
+        return -1
+    if plan.by_state.get("running") or plan.replanning or (plan.ready and plan.state != "paused"):
+        return 0
+    if plan.state == "running" and any(plan.unblocked.values()):
+        return 0
+    return plan.due_us() or -1
 
 
 def plan_row(plan: Plan, last_seq: int, created_at: str, at: str) -> Row:
@@ -40,6 +51,7 @@ def plan_row(plan: Plan, last_seq: int, created_at: str, at: str) -> Row:
         "last_seq": last_seq,
         "created_at": created_at,
         "updated_at": at,
+        "wake_us": wake_us(plan),
     }
 
 
@@ -120,19 +132,16 @@ class Plans:
 
     name = "plans"
     tables = ("plans", "tasks_read", "task_edges")
-    types = (
-        "PlanCreated", "TaskPlanned", "PlanValidated", "PlanStarted", "TaskReady", "TaskStarted", "TaskExpanded",
-        "TaskCompleted", "TaskRetryScheduled", "TaskFailed", "TaskCancelled", "ErrorDetected", "PlanCompleted",
-        "PlanFailed", "PlanCancelled",
-    )  # fmt: skip
+    types = TYPES
     #: Their payloads say nothing that a row shows: they are not even read.
     bare = (
-        "PlanValidated", "PlanStarted", "TaskReady", "TaskExpanded", "TaskCancelled", "ErrorDetected", "PlanCompleted",
-        "PlanCancelled",
+        "PlanValidated", "TaskExpanded", "TaskCancelled", "TaskSuperseded", "ErrorDetected", "PlanCompleted",
+        "PlanCancelled", "ApprovalRequested", "BudgetExceeded",
     )  # fmt: skip
     left_out: Mapping[str, tuple[tuple[str, ...], ...]] = {
         "PlanCreated": (("slots",), ("goals",), ("inputs",)),
         "TaskPlanned": (("task", "params"),),
+        "TaskCompleted": (("values",),),
     }
     by_day = ""
     cursor = ""

@@ -16,8 +16,10 @@ from haas_common.membership import Group
 from haas_common.models import model_for
 from haas_common.server import serve
 from haas_planner.attempts import Attempts
+from haas_planner.log import PlanLog
 from haas_planner.operations import Operations
 from haas_planner.servicer import PlannerServicer
+from haas_planner.skills.registry import tools_of
 from haas_planner.work import Worker
 from haas_planner.worker import Shard
 
@@ -38,7 +40,7 @@ async def main(config: Config) -> None:
 
     async def own(lease: Lease) -> None:
         number = int(lease.name.removeprefix("shard/"))
-        await Shard(number, lease, database, doorbell, attempts).run()
+        await Shard(lease.name, PlanLog(number, lease, database), doorbell, attempts, tools_of=tools_of).run()
 
     group = Group("planner", config.listen, doorbell)
     keeper = LeaseKeeper(database, config.instance, [f"shard/{n}" for n in range(SHARDS)], own, group=group)

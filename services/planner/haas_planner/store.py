@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from haas_common import errors
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import upcast
 from haas_common.eventstore import NewEvent, append
 from haas_common.ids import shard_of
+from haas_common.profile_store import ProfileStore
 from haas_common.sealing import Stored
 from haas_planner.domain import Event, Plan, apply
 from haas_planner.projection import Changed, PlanKey
@@ -86,18 +88,152 @@ async def decide_commands(tx: Tx, decided: Sequence[tuple[Command, Mapping[str, 
     await tx.run(SQL.decide_commands, rows=json.dumps(rows, ensure_ascii=False))
 
 
-async def running_plans(tx: Tx, shard: int) -> list[tuple[Scope, str]]:
-    """Returns the plans that are under way in a shard."""
-    rows = await tx.all(SQL.running_plans, shard=shard)
-    return [(Scope(r["tenant_id"], r["project_id"]), r["plan_id"]) for r in rows]
+async def plans_to_go_on(tx: Tx, shard: int) -> list[tuple[tuple[Scope, str], int]]:
+    """Returns the plans of a shard that go on by themselves, each with when: 0 at once, else microseconds."""
+    rows = await tx.all(SQL.plans_to_go_on, shard=shard)
+    return [((Scope(r["tenant_id"], r["project_id"]), r["plan_id"]), r["wake_us"]) for r in rows]
+
+
+async def now_us(tx: Tx) -> int:
+    """Returns the database's clock, in microseconds of the epoch."""
+    return int((await tx.one(SQL.now_us))["now_us"])
+
+
+# ── What keeps tasks back ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What profile and tenant allow at once (0: no limit), the tenant's share, and when a tool is left alone."""
+
+    profile_max: int = 0
+    tenant_max: int = 0
+    weight: int = 1
+    breaker_failures: int = 5
+    breaker_cool_down_s: int = 30
+
+
+NO_LIMITS = Limits()
+_PROFILES = ProfileStore()
+
+
+async def limits_of(tx: Tx, scope: Scope, plan: Plan) -> Limits:
+    """Returns the limits of a plan."""
+    tenant = await tx.maybe(SQL.tenant_limits, tenant_id=scope.tenant_id) or {"tasks_max": 0, "weight": 1}
+    try:
+        kept = await _PROFILES.version(tx, scope, plan.profile_id, plan.profile_version)
+    except errors.ProfileMissing:
+        return Limits(0, tenant["tasks_max"], tenant["weight"])
+    policies = kept.profile.policies
+    return Limits(
+        policies.concurrency.tasks_max or 0, tenant["tasks_max"], tenant["weight"], policies.breaker.failures,
+        policies.breaker.cool_down_s,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SlotWish:
+    """A task that is about to start, and what it needs a slot of: each (project, key, how many there are)."""
+
+    scope: Scope
+    plan_id: str
+    task_id: str
+    keys: tuple[tuple[str, str, int], ...]
+    priority: int = 5
+
+    @property
+    def holder(self) -> tuple[Scope, str, str]:
+        """Who holds the slots."""
+        return (self.scope, self.plan_id, self.task_id)
+
+    def scopes(self) -> set[Scope]:
+        """Returns the scopes whose slots it needs."""
+        return {Scope(self.scope.tenant_id, project_id) for project_id, _, _ in self.keys}
+
+    def rows(self, place: int) -> list[dict[str, Any]]:
+        """Returns a row for each slot."""
+        holder = {"tenant_id": self.scope.tenant_id, "plan_project": self.scope.project_id, "plan_id": self.plan_id}
+        return [
+            {**holder, "task_id": self.task_id, "project_id": project_id, "key": key, "most": most, "place": place}
+            for project_id, key, most in self.keys
+        ]
+
+
+async def take_slots(tx: Tx, wishes: Sequence[SlotWish]) -> set[tuple[Scope, str, str]]:
+    """Takes slots, by priority and then in order; returns who has all of its own. Who has only some gives them back."""
+    order = sorted(wishes, key=lambda wish: -wish.priority)
+    rows = _json(row for place, wish in enumerate(order) for row in wish.rows(place))
+    await tx.run(SQL.take_slots, rows=rows)
+    held = {
+        (Scope(r["tenant_id"], r["plan_project"]), r["plan_id"], r["task_id"]): r["held"]
+        for r in await tx.all(SQL.held_slots, rows=rows)
+    }
+    granted = {wish.holder for wish in wishes if held.get(wish.holder, 0) == len(wish.keys)}
+    await free_slots(tx, [holder for holder in held if holder not in granted])
+    return granted
+
+
+async def free_slots(tx: Tx, holders: Iterable[tuple[Scope, str, str]]) -> None:
+    """Gives slots back."""
+    rows = [{"tenant_id": s.tenant_id, "plan_project": s.project_id, "plan_id": p, "task_id": t} for s, p, t in holders]
+    if rows:
+        await tx.run(SQL.free_slots, rows=json.dumps(rows))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OpenBreaker:
+    """A tool of a project that failed lately. `until_us`: left alone until then; 0: not (yet)."""
+
+    scope: Scope
+    tool: str
+    failures: int
+    until_us: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trip:
+    """A tool that failed, or works again after it had; after `threshold` failures it is left alone for a while."""
+
+    scope: Scope
+    tool: str
+    works: bool
+    threshold: int = NO_LIMITS.breaker_failures
+    cool_down_s: int = NO_LIMITS.breaker_cool_down_s
+
+
+async def known_breakers(tx: Tx) -> list[OpenBreaker]:
+    """Returns the tools of the context's projects that failed lately."""
+    rows = await tx.all(SQL.known_breakers)
+    return [OpenBreaker(Scope(r["tenant_id"], r["project_id"]), r["tool"], r["failures"], r["until_us"]) for r in rows]
+
+
+async def trip(tx: Tx, one: Trip, at_us: int) -> NewEvent | None:
+    """Keeps a tool's failure or success; returns the event, where its breaker opened or closed."""
+    where = {**_scope(one.scope), "tool": one.tool}
+    if one.works:
+        row = await tx.maybe(SQL.tool_works, **where)
+        if row is None or not row["was_open"]:
+            return None
+        return NewEvent(one.scope, f"breaker/{one.tool}", "BreakerClosed", {"tool": one.tool}, "planner")
+    until_us = at_us + one.cool_down_s * 1_000_000
+    row = await tx.one(SQL.tool_failed, **where, threshold=one.threshold, now_us=at_us, until_us=until_us)
+    if not row["opened"]:
+        return None
+    told = {"tool": one.tool, "failures": row["failures"], "until_us": until_us}
+    return NewEvent(one.scope, f"breaker/{one.tool}", "BreakerOpened", told, "planner")
+
+
+# ── Plans ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class PlanGone(Exception):
     """A plan's events were dropped with old history, some or all: it is over, and cannot be folded any more."""
 
 
-async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> tuple[Plan, str]:
+async def load_plan(tx: Tx, scope: Scope, plan_id: str, until_version: int = 0) -> tuple[Plan, str]:
     """Folds a plan's stream and returns it with the trace that it goes on in; one that is not there has no state.
+
+    `until_version` gives it as it stood after that event; 0 stands for all of them.
 
     Raises:
         PlanGone: its first events were dropped.
@@ -111,6 +247,8 @@ async def load_plan(tx: Tx, scope: Scope, plan_id: str) -> tuple[Plan, str]:
             raise PlanGone(plan_id)
         stored = [Stored(scope, stream, row["event_type"], row["payload"]) for row in rows]
         for row, kept in zip(rows, await tx.vault.open_all(tx, stored), strict=True):
+            if until_version and row["version"] > until_version:
+                return plan, trace_id
             payload = upcast(row["event_type"], row["schema_version"], kept)
             apply(plan, Event(row["event_type"], payload, row["task_id"], row["actor"]))
             trace_id = row["trace_id"] or trace_id
@@ -136,25 +274,44 @@ class Change:
     trace_id: str = ""
 
 
-async def save(tx: Tx, lease: Lease, changes: Sequence[Change]) -> None:
-    """Appends the events of many plans in one statement and brings their read models along.
+async def save(tx: Tx, lease: Lease, changes: Sequence[Change], trips: Sequence[Trip] = ()) -> int:
+    """Appends the events of many plans in one statement, brings their read models along, returns the database's time.
 
     Raises LeaseLost, StreamVersionConflict.
     """
+    if not changes and not trips:
+        return await now_us(tx)
     flat = [event for change in changes for event in _new_events(change)]
-    recorded = iter(await append(tx, flat, lease))
+    at_us = await now_us(tx) if trips else 0
+    for one in trips:
+        told = await trip(tx, one, at_us)
+        if told is not None:
+            flat.append(told)
+    placed = await append(tx, flat, lease)
+    if not placed:
+        return at_us
+    recorded = iter(placed)
+    at = placed[0].recorded_at
+    shown = at.isoformat()
     changed: dict[PlanKey, Changed] = {}
     for change in changes:
         plan = change.plan
         known = changed.setdefault((plan.tenant_id, plan.project_id, plan.plan_id), Changed(plan))
         for event in change.events:
-            place = next(recorded)
-            known.note(event.type, event.task_id, place.seq, place.recorded_at.isoformat())
-    await tx.run(SQL.project_plans, rows=_json(one.plan_row() for one in changed.values()))
-    tasks = [row for one in changed.values() for row in one.task_rows()]
+            known.note(event.type, event.task_id, next(recorded).seq, shown)
+    await _project(tx, list(changed.values()))
+    return int(at.timestamp() * 1_000_000)
+
+
+async def _project(tx: Tx, changed: Sequence[Changed]) -> None:
+    """Brings the read models along."""
+    if not changed:
+        return
+    await tx.run(SQL.project_plans, rows=_json(one.plan_row() for one in changed))
+    tasks = [row for one in changed for row in one.task_rows()]
     if tasks:
         await tx.run(SQL.project_tasks, rows=_json(tasks))
-    edges = [edge for one in changed.values() for edge in one.edge_rows()]
+    edges = [edge for one in changed for edge in one.edge_rows()]
     if edges:
         await tx.run(SQL.project_edges, rows=_json(edges))
 

@@ -5,73 +5,96 @@ was not committed leaves nothing behind: its plans are folded anew from the log,
 """
 
 import asyncio
-import dataclasses
+import collections
 import logging
 import random
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from haas_common import errors
-from haas_common.db import Database, Lease, Scope
-from haas_common.doorbell import Doorbell
-from haas_common.eventstore import check_storable
-from haas_planner import domain, store
-from haas_planner.attempts import Assignment, Attempts, Expanded, Failed, Outcome, Succeeded
-from haas_planner.domain import Event, Plan
-from haas_planner.store import Change, Command
+from haas_common.db import Scope
+from haas_planner import domain
+from haas_planner.attempts import REPLAN, Assignment, Attempts, Outcome
+from haas_planner.batch import Batch, Cap, unwritable
+from haas_planner.deciding import attempt_name, decide_command, decide_result, lost_attempt, tools_of
+from haas_planner.domain import Event, Plan, Refused
+from haas_planner.fair import Turns
+from haas_planner.graph import Task
+from haas_planner.holds import Holds
+from haas_planner.log import Log, PlanKey
+from haas_planner.store import NO_LIMITS, Command, Limits, Trip
+from haas_planner.timing import Timers
 
 _log = logging.getLogger(__name__)
 COMMANDS_MAX = 200
-RESULTS_MAX = 2000
+#: How many tasks a shard has in memory of plans that run; a plan more is refused until some are over.
+TASKS_MAX = 200_000
+#: How many tasks of plans that only wait are kept in memory; the others are folded anew when they are due.
+IDLE_TASKS_MAX = 500
+FOLDED_MAX = 64
 IDLE_S = 5.0
 BACKOFF_S_MAX = 5.0
-PlanKey = tuple[Scope, str]
+#: An attempt whose task the plan no longer waits for.
+_UNWANTED = frozenset({"TaskCancelled", "TaskSkipped", "TaskReset", "TaskSuperseded", "TaskFailed", "TaskPlanned"})
 
 
-@dataclasses.dataclass(slots=True)
-class _Batch:
-    """What one commit takes along."""
+class Bells(Protocol):
+    """What a shard asks of the doorbell."""
 
-    events: dict[PlanKey, list[Event]] = dataclasses.field(default_factory=dict)
-    # What led to each of them.
-    causes: dict[PlanKey, list[str]] = dataclasses.field(default_factory=dict)
-    bases: dict[PlanKey, int] = dataclasses.field(default_factory=dict)
-    decided: list[tuple[Command, Mapping[str, Any]]] = dataclasses.field(default_factory=list)
-    results: list[Outcome] = dataclasses.field(default_factory=list)
-    reserved: int = 0
+    def ring(self, topic: str) -> None:
+        """Rings a topic."""
+
+    def bell(self, *topics: str) -> Any:
+        """Subscribes to topics."""
 
 
 class Shard:
     """The owner of a shard's plans, for as long as its lease holds."""
 
-    def __init__(self, number: int, lease: Lease, database: Database, doorbell: Doorbell, attempts: Attempts) -> None:
-        self._number = number
-        self._lease = lease
-        self._database = database
+    def __init__(
+        self,
+        name: str,
+        log: Log,
+        doorbell: Bells,
+        attempts: Attempts,
+        *,
+        chance: random.Random | None = None,
+        tools_of: Callable[[Task], Sequence[str]] = lambda _task: (),
+    ) -> None:
+        self.name = name
+        self._storage = log
         self._doorbell = doorbell
         self._attempts = attempts
+        self._chance = chance or random.Random()  # noqa: S311 - spread, not secrecy
+        self._wake = asyncio.Event()
+        self._timers = Timers(self._wake.set)
         self._plans: dict[PlanKey, Plan] = {}
+        self._limits: dict[PlanKey, Limits] = {}
         self._traces: dict[PlanKey, str] = {}
-        self._results: list[Outcome] = []
-        # Plans with ready tasks that wait for room, for their time, or for being folded anew.
-        self._eager: dict[PlanKey, None] = {}
+        self._commands: collections.deque[Command] = collections.deque()
+        self._results: collections.deque[Outcome] = collections.deque()
+        # Plans whose turn it is to go on; and those that go on as soon as there is room or a slot.
+        self._turns: Turns[PlanKey] = Turns(attempts.weight_of)
+        self._blocked: dict[PlanKey, None] = {}
+        self._holds = Holds(tools_of)
+        # The projects whose breakers are known.
+        self._scopes: set[Scope] = set()
+        # Plans in memory that only wait, the longest first.
+        self._idle: dict[PlanKey, int] = {}
+        self._tasks = 0
         # Folded plans whose running attempts may have died with another owner.
         self._unchecked: set[PlanKey] = set()
         # Plans that a fault of ours keeps from being decided; the others go on.
         self._quarantined: set[PlanKey] = set()
-        # Ended plans that a command of this batch names and whose events went with old history.
+        # Ended plans that a command names and whose events went with old history.
         self._gone: set[PlanKey] = set()
         self._commands_due = True
-        self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Works until cancelled. Raises LeaseLost."""
         self._attempts.on_room(self._poke)
         listener = asyncio.create_task(self._listen())
-        backoff_s = 0.05
-        loaded = False
+        backoff_s, loaded = 0.05, False
         try:
             while True:
                 try:
@@ -83,7 +106,7 @@ class Shard:
                 except errors.LeaseLost:
                     raise
                 except errors.HaasError as error:
-                    _log.warning("shard %d: not committed (%s); again soon", self._number, error.reason)
+                    _log.warning("%s: not committed (%s); again soon", self.name, error.reason)
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
                     continue
@@ -91,9 +114,8 @@ class Shard:
                 self._wake.clear()
         finally:
             listener.cancel()
-            self._attempts.off_room(self._poke)
-            if self._timer is not None:
-                self._timer.cancel()
+            self._attempts.off_room(self.name, self._poke)
+            self._timers.stop()
             self._attempts.drop(self._plans)
 
     def offer(self, outcome: Outcome) -> None:
@@ -102,249 +124,376 @@ class Shard:
         self._wake.set()
 
     def _poke(self) -> None:
-        if self._eager:
+        """There is room, or a slot: who waits for one has a turn again."""
+        if self._blocked:
+            for key in list(self._blocked):
+                self._turn(key)
+            self._blocked.clear()
             self._wake.set()
 
     async def _listen(self) -> None:
-        with self._doorbell.bell(f"shard/{self._number}") as bell:
-            while True:
-                await bell.wait(IDLE_S)
-                self._commands_due = True
-                self._wake.set()
+        with self._doorbell.bell(self.name) as bell, self._doorbell.bell("slots") as slots:
+            hearing = asyncio.create_task(self._hear_slots(slots))
+            try:
+                while True:
+                    await bell.wait(IDLE_S)
+                    self._commands_due = True
+                    self._wake.set()
+            finally:
+                hearing.cancel()
+
+    async def _hear_slots(self, bell: Any) -> None:
+        while True:
+            await bell.wait(IDLE_S)
+            self._holds.stale = True
+            self._poke()
 
     async def _load(self) -> None:
-        """Takes up what was under way: folds each running plan; attempts of a dead owner are lost."""
-        async with self._database.batch_tx(self._lease, []) as tx:
-            running = await store.running_plans(tx, self._number)
-        for key in running:
-            self._eager[key] = None
+        """Takes up what was under way; attempts of a dead owner are lost."""
+        self._timers.set_clock(await self._storage.now_us())
+        for key, due_us in await self._storage.plans():
+            if due_us:
+                self._timers.add(key, due_us)
+            else:
+                self._turn(key)
         self._wake.set()
 
+    def _turn(self, key: PlanKey) -> None:
+        plan = self._plans.get(key)
+        priority = 5
+        if plan is not None and plan.prioritized:
+            priority = max((plan.tasks[t].task.policy.priority for t in plan.ready), default=5)
+        self._turns.push(key[0].tenant_id, key, priority)
+
+    # ── A step: what came in, decided and committed ──────────────────────────────────────────────────────────────────
+
     async def _step(self) -> None:
-        batch = _Batch()
-        commands = await self._fetch_commands()
-        batch.results, self._results = self._results[:RESULTS_MAX], self._results[RESULTS_MAX:]
+        for key in self._timers.due():
+            self._poke() if key == "breakers" else self._turn(key)
+        await self._fetch()
+        batch = Batch(Cap.of(self._turns.tenants()))
         try:
-            await self._fold_missing([(c.scope, c.plan_id) for c in commands], batch)
-            for command in commands:
-                self._decide_command(command, batch)
-            for outcome in batch.results:
-                self._decide_result(outcome, batch)
-            self._start_ready(batch)
-            await self._commit(batch)
+            await self._fold_missing(batch)
+            self._decide_commands(batch)
+            self._decide_results(batch)
+            await self._go_on(batch)
+            if batch.commit_is_wanted():
+                self._timers.set_clock(
+                    await self._storage.commit(batch.commit(self._plans, self._traces, self._is_limited))
+                )
         except BaseException as error:
-            unwritable = _unwritable(batch) if isinstance(error, ValueError) else []
-            self._attempts.release(batch.reserved)
+            broken = unwritable(batch) if isinstance(error, ValueError) else []
             self._forget(batch)
-            if not unwritable:
+            if not broken:
                 raise
-            for key in unwritable:
+            for key in broken:
                 self._quarantine(key, batch)
             self._wake.set()
             return
         self._after_commit(batch)
-        if self._results or len(commands) == COMMANDS_MAX:
-            self._commands_due = self._commands_due or len(commands) == COMMANDS_MAX
-            self._wake.set()
 
-    async def _fetch_commands(self) -> list[Command]:
-        if not self._commands_due:
-            return []
-        async with self._database.batch_tx(self._lease, []) as tx:
-            commands = await store.pending_commands(tx, self._number, COMMANDS_MAX)
-        self._commands_due = False
-        return commands
+    async def _fetch(self) -> None:
+        if self._commands_due and not self._commands:
+            found = await self._storage.commands(COMMANDS_MAX)
+            self._commands.extend(found)
+            self._commands_due = len(found) == COMMANDS_MAX
+        if self._holds.stale:
+            scopes = self._scopes = {scope for scope, _ in self._plans}
+            self._holds.set_breakers(await self._storage.breakers(scopes) if scopes else [])
+            if again_us := self._holds.next_try_us(self._timers.now_us()):
+                self._timers.add("breakers", again_us)
 
-    async def _fold_missing(self, named: Sequence[PlanKey], batch: _Batch) -> None:
-        wanted = dict.fromkeys([*named, *((r.scope, r.plan_id) for r in batch.results), *self._eager])
-        missing = [key for key in wanted if key not in self._plans and key not in self._quarantined]
+    async def _fold_missing(self, batch: Batch) -> None:
+        """Folds the plans that this step decides on and that are not in memory, so many at a time."""
+        named = [(c.scope, c.plan_id) for c in self._commands]
+        wanted = dict.fromkeys([*named, *((r.scope, r.plan_id) for r in self._results), *self._turns])
+        missing = [k for k in wanted if k not in self._plans and k not in self._quarantined and k not in self._gone]
         if not missing:
             return
-        async with self._database.batch_tx(self._lease, {scope for scope, _ in missing}) as tx:
-            for scope, plan_id in missing:
-                try:
-                    plan, trace_id = await store.load_plan(tx, scope, plan_id)
-                except store.PlanGone:
-                    self._gone.add((scope, plan_id))
-                    self._eager.pop((scope, plan_id), None)
-                    continue
-                except (ValueError, KeyError, errors.HashMismatch):
-                    # Its history holds what this release does not know, e.g. of a newer one, or was tampered with.
-                    self._quarantine((scope, plan_id), batch)
-                    continue
-                self._plans[(scope, plan_id)] = plan
-                self._traces.setdefault((scope, plan_id), trace_id)
-                self._eager[(scope, plan_id)] = None
-                self._unchecked.add((scope, plan_id))
+        for loaded in await self._storage.load(missing[:FOLDED_MAX]):
+            key = loaded.key
+            if loaded.gone:
+                self._gone.add(key)
+                self._turns.drop(key)
+            elif loaded.plan is None:
+                _log.error("plan %s cannot be folded (%s)", key[1], loaded.fault, extra={"plan_id": key[1]})
+                self._quarantine(key, batch)
+            else:
+                self._plans[key] = loaded.plan
+                self._tasks += len(loaded.plan.tasks)
+                self._limits[key] = loaded.limits
+                self._attempts.weights[key[0].tenant_id] = loaded.limits.weight
+                self._traces.setdefault(key, loaded.trace_id)
+                self._unchecked.add(key)
+                self._holds.stale = self._holds.stale or key[0] not in self._scopes
+                self._scopes.add(key[0])
+                self._turn(key)
 
-    def _decide_command(self, command: Command, batch: _Batch) -> None:
-        key = (command.scope, command.plan_id)
+    def _decide_commands(self, batch: Batch) -> None:
+        while self._commands and not batch.is_full():
+            command = self._commands[0]
+            key = (command.scope, command.plan_id)
+            if key not in self._plans and key not in self._quarantined and key not in self._gone:
+                return  # it is folded with the next step
+            self._commands.popleft()
+            if not self._decide_command(key, command, batch):
+                self._commands.appendleft(command)
+                return
+
+    def _decide_command(self, key: PlanKey, command: Command, batch: Batch) -> bool:
+        """Decides a command and keeps its answer. False: a large plan is not whole yet, the command goes on."""
         self._traces[key] = command.trace_id
+        whole = True
         try:
             if key in self._gone:
-                raise domain.Refused("PLAN_STATE_CONFLICT", "The plan is over, and its history was dropped.")
+                raise Refused("PLAN_STATE_CONFLICT", "The plan is over, and its history was dropped.")
+            if key in self._quarantined:
+                raise LookupError("the plan is quarantined")
             plan = self._plans[key]
-            events = self._decided(key, batch, lambda: _command(plan, command), f"request/{command.request_id}")
-        except domain.Refused as refused:
+            if command.kind in ("run", "rerun") and self._tasks > TASKS_MAX:
+                raise Refused("OVERLOADED", "Too many tasks are under way.", retry_after_s="5")
+            now_us = self._timers.now_us()
+            events = self._decided(
+                key, batch, lambda: decide_command(plan, command, now_us), f"request/{command.request_id}"
+            )
+            whole = command.kind != "create" or plan.validated
+        except Refused as refused:
             result: dict[str, Any] = {"reason": refused.reason, "message": str(refused), "metadata": refused.metadata}
         except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
-            self._quarantine(key, batch)
+            if key not in self._quarantined:
+                self._quarantine(key, batch)
             result = {"reason": "INTERNAL_ERROR", "message": "The plan cannot be decided.", "metadata": {}}
         else:
             result = {"state": plan.state, "events": len(events)}
-        batch.decided.append((command, result))
+        if whole:
+            batch.decided.append((command, result))
+        return whole
 
-    def _decide_result(self, outcome: Outcome, batch: _Batch) -> None:
-        key = (outcome.scope, outcome.plan_id)
-        plan = self._plans.get(key)
-        if plan is None or key in self._quarantined:
-            return
-        try:
-            self._decided(key, batch, lambda: _result(plan, outcome), _attempt(outcome.task_id, outcome.attempt))
-        except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
-            self._quarantine(key, batch)
+    def _decide_results(self, batch: Batch) -> None:
+        for _ in range(len(self._results)):
+            if batch.is_full():
+                return
+            outcome = self._results.popleft()
+            key = (outcome.scope, outcome.plan_id)
+            plan = self._plans.get(key)
+            if plan is None and key not in self._quarantined and key not in self._gone:
+                self._results.append(outcome)
+                continue
+            batch.results.append(outcome)
+            if plan is None:
+                continue
+            self._trip(plan, outcome, batch)
+            now_us, jitter = self._timers.now_us(), self._chance.random()
+            cause = attempt_name(outcome.task_id, outcome.attempt)
+            try:
+                more = self._decided(key, batch, lambda: decide_result(plan, outcome, now_us, jitter), cause)  # noqa: B023
+            except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
+                self._quarantine(key, batch)
+                continue
+            if more and more[-1].type == "TaskPlanned":
+                # An expansion that is not whole yet goes on with the next batch.
+                batch.again.append(outcome)
 
-    def _quarantine(self, key: PlanKey, batch: _Batch) -> None:
+    def _trip(self, plan: Plan, outcome: Outcome, batch: Batch) -> None:
+        """Notes the tools that failed, and those that work again."""
+        limits = self._limits.get((outcome.scope, outcome.plan_id), NO_LIMITS)
+        for tool, works in tools_of(outcome):
+            if not works or self._holds.failing(outcome.scope, tool):
+                batch.trips.append(
+                    Trip(outcome.scope, tool, works, limits.breaker_failures, limits.breaker_cool_down_s)
+                )
+
+    def _is_limited(self, key: PlanKey, task_id: str) -> bool:
+        return self._holds.is_limited(self._plans[key], task_id, self._limits.get(key, NO_LIMITS))
+
+    def _quarantine(self, key: PlanKey, batch: Batch) -> None:
         """Leaves a plan alone that a fault of ours keeps from being decided: it stays in the log as it was."""
         _log.exception("plan %s is quarantined: its decision failed", key[1], extra={"plan_id": key[1]})
         self._quarantined.add(key)
-        self._plans.pop(key, None)
-        self._eager.pop(key, None)
-        batch.events.pop(key, None)
-        batch.causes.pop(key, None)
-        batch.bases.pop(key, None)
+        self._drop(key)
+        for tenant, unused in batch.leave_out(key):
+            self._attempts.release(tenant, unused)
         self._attempts.drop([key])
 
-    def _start_ready(self, batch: _Batch) -> None:
-        """Starts what is ready, as far as there is room; attempts that died with their owner are lost first."""
-        now_us = time.time_ns() // 1000
-        for key in list(self._eager):
-            plan = self._plans[key]
-            if plan.state != "running":
-                continue
-            if key in self._unchecked:
-                running = [(t, r.attempt) for t, r in plan.tasks.items() if r.state == "running"]
-                for task_id, attempt in running:
-                    if plan.state == "running" and not self._attempts.alive(key, task_id, attempt):
-                        self._decided(key, batch, _lost(plan, task_id, attempt, now_us), _attempt(task_id, attempt))
-            room = self._attempts.reserve(len(plan.ready))
-            events = self._decided(key, batch, _starts(plan, now_us, room), "room")
-            self._attempts.release(room - len(events))
-            batch.reserved += len(events)
+    def _drop(self, key: PlanKey) -> None:
+        """Takes a plan out of memory."""
+        plan = self._plans.pop(key, None)
+        if plan is not None:
+            self._tasks -= len(plan.tasks)
+        self._turns.drop(key)
+        self._timers.drop(key)
+        self._blocked.pop(key, None)
+        self._idle.pop(key, None)
+        self._limits.pop(key, None)
 
-    def _decided(self, key: PlanKey, batch: _Batch, decide: Callable[[], list[Event]], cause: str) -> list[Event]:
+    # ── Turns: what goes on by itself ────────────────────────────────────────────────────────────────────────────────
+
+    async def _go_on(self, batch: Batch) -> None:
+        """Gives plans their turns, tenant by tenant, until the batch is full."""
+        later = []
+        await self._take_slots()
+        while len(self._turns) and not batch.is_full():
+            key = self._turns.pop()
+            plan = self._plans.get(key)
+            if plan is None:
+                if key not in self._quarantined and key not in self._gone:
+                    later.append(key)
+                continue
+            try:
+                more, blocked = self._one_turn(key, plan, batch)
+            except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
+                self._quarantine(key, batch)
+                continue
+            if more:
+                later.append(key)
+            elif blocked:
+                self._blocked[key] = None
+        for key in later:
+            self._turn(key)
+
+    async def _take_slots(self) -> None:
+        """Takes the slots of concurrency keys for tasks that are about to start."""
+        wishes = []
+        for key in self._turns:
+            plan, limits = self._plans.get(key), self._limits.get(key, NO_LIMITS)
+            if plan is not None and plan.ready and plan.state == "running":
+                wishes += self._holds.wishes(key[0], plan, limits, self._timers.now_us())
+        if wishes:
+            self._holds.granted = await self._storage.take_slots(wishes)
+
+    def _one_turn(self, key: PlanKey, plan: Plan, batch: Batch) -> tuple[bool, bool]:
+        """A plan's turn: what is due, what is ready. Returns whether it has more to do, and whether it waits for room."""
+        now_us, quantum = self._timers.now_us(), batch.quantum()
+        if key in self._unchecked:
+            self._lose_attempts(key, plan, batch, now_us)
+        if plan.timers or plan.deadline_us:
+            self._decided(key, batch, lambda: domain.tick(plan, now_us), "clock")
+        if plan.state == "running" and plan.unblocked:
+            self._decided(key, batch, lambda: domain.advance(plan, now_us), "room")
+        blocked = self._replan(key, plan, batch)
+        if plan.ready and plan.state in ("running", "compensating"):
+            limits = self._limits.get(key, NO_LIMITS)
+            may = self._holds.may(key[0], plan, limits, now_us) if self._holds.keeps_back(plan, limits) else None
+            wanted = min(len(plan.ready), quantum)
+            room = self._attempts.reserve(self.name, key[0].tenant_id, wanted)
+            events = self._decided(key, batch, lambda: domain.start(plan, now_us, room, may), "room")
+            started = sum(e.type == "TaskStarted" for e in events)
+            batch.reserve(key, room)
+            if room > started:
+                batch.unreserve(key, room - started)
+                self._attempts.release(key[0].tenant_id, room - started)
+            blocked = blocked or room < wanted or (may is not None and started < wanted)
+            if started and not blocked and plan.ready:
+                return True, False
+        return domain.can_advance(plan), blocked
+
+    def _lose_attempts(self, key: PlanKey, plan: Plan, batch: Batch, now_us: int) -> None:
+        """Attempts that died with their owner are lost."""
+        self._unchecked.discard(key)
+        batch.checked.append(key)
+        for task_id, attempt in [(t, r.attempt) for t, r in plan.tasks.items() if r.state == "running"]:
+            if not self._attempts.alive(key, task_id, attempt):
+                jitter = self._chance.random()
+                self._decided(
+                    key, batch, lambda: lost_attempt(plan, task_id, attempt, now_us, jitter),  # noqa: B023
+                    attempt_name(task_id, attempt),
+                )  # fmt: skip
+
+    def _replan(self, key: PlanKey, plan: Plan, batch: Batch) -> bool:
+        """Plans failed parts anew, an attempt each. Returns whether one waits for room."""
+        if plan.state != "running":
+            return False
+        for task_id in plan.replanning:
+            number = -plan.revision
+            if self._attempts.alive(key, task_id, number) or (key, task_id) in batch.replans:
+                continue
+            if not self._attempts.reserve(self.name, key[0].tenant_id, 1):
+                return True
+            batch.bases.setdefault(key, plan.version)
+            batch.reserve(key, 1)
+            batch.replans[(key, task_id)] = number
+        return False
+
+    def _decided(self, key: PlanKey, batch: Batch, decide: Callable[[], list[Event]], cause: str) -> list[Event]:
         """Runs a decision and keeps its events; the plan is then one that the commit has to carry."""
-        batch.bases.setdefault(key, self._plans[key].version)
+        plan = self._plans[key]
+        batch.bases.setdefault(key, plan.version)
+        before = len(plan.tasks)
         events = decide()
-        batch.events.setdefault(key, []).extend(events)
-        batch.causes.setdefault(key, []).extend([cause] * len(events))
-        self._eager[key] = None
+        self._tasks += len(plan.tasks) - before
+        batch.add(key, events, cause)
+        if events and not cause.startswith(("room", "clock")):
+            self._turn(key)
         return events
 
-    async def _commit(self, batch: _Batch) -> None:
-        changes = [
-            Change(self._plans[key], batch.bases[key], events, batch.causes[key], self._traces.get(key, ""))
-            for key, events in batch.events.items()
-            if events
-        ]
-        if not changes and not batch.decided:
-            return
-        scopes = {Scope(c.plan.tenant_id, c.plan.project_id) for c in changes} | {c.scope for c, _ in batch.decided}
-        async with self._database.batch_tx(self._lease, scopes) as tx:
-            if changes:
-                await store.save(tx, self._lease, changes)
-            if batch.decided:
-                await store.decide_commands(tx, batch.decided)
+    # ── After the commit ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _after_commit(self, batch: _Batch) -> None:
-        self._unchecked.clear()
+    def _after_commit(self, batch: Batch) -> None:
         self._gone.clear()
+        self._results.extendleft(reversed(batch.again))
         for key, events in batch.events.items():
-            plan = self._plans[key]
+            plan, trace_id = self._plans[key], self._traces.get(key, "")
             for event in events:
                 if event.type == "TaskStarted":
-                    self._attempts.begin(Assignment.of(plan, event.task_id, self._traces.get(key, "")), self.offer)
+                    run = plan.tasks[event.task_id]
+                    if run.state == "running" and run.attempt == event.payload["attempt"]:
+                        self._attempts.begin(Assignment.of(plan, event.task_id, trace_id), self.offer)
+                    else:
+                        self._attempts.release(key[0].tenant_id, 1)
+                elif event.type in _UNWANTED:
+                    self._attempts.drop_one(key, event.task_id, plan.tasks[event.task_id].attempt)
             if plan.state in domain.TERMINAL:
                 self._attempts.drop([key])
-        if any(batch.events.values()):
+        for (key, task_id), number in batch.replans.items():
+            wanted = Assignment.of(self._plans[key], task_id, self._traces.get(key, ""), REPLAN)
+            self._attempts.begin(wanted.numbered(number), self.offer)
+        self._ring(batch)
+        for key in batch.bases:
+            self._settle(key)
+        if self._commands or self._results or len(self._turns) or self._commands_due:
+            self._wake.set()
+
+    def _ring(self, batch: Batch) -> None:
+        if batch.has_events():
             self._doorbell.ring("events")
+        if batch.freed or batch.trips:
+            self._doorbell.ring("slots")
         for command, _ in batch.decided:
             self._doorbell.ring(f"reply/{command.plan_id}")
-        self._settle()
 
-    def _settle(self) -> None:
-        """Keeps in memory what runs; remembers who waits for room or for the time of a retry."""
-        due_us: list[int] = []
-        for key, plan in list(self._plans.items()):
-            if plan.state != "running":
-                del self._plans[key]
+    def _settle(self, key: PlanKey) -> None:
+        """Keeps in memory what runs; what only waits is remembered by its time, and folded anew if there is no room."""
+        plan = self._plans.get(key)
+        if plan is None:
+            return
+        self._idle.pop(key, None)
+        if plan.state not in domain.LIVE:
+            if plan.state != "created" or plan.validated:
+                self._drop(key)
                 self._traces.pop(key, None)
-                self._eager.pop(key, None)
-            elif plan.ready:
-                due_us.extend(plan.tasks[t].not_before_us for t in plan.ready)
-            else:
-                self._eager.pop(key, None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        later_us = [at for at in due_us if at > time.time_ns() // 1000]
-        if later_us:
-            delay_s = max(0.0, min(later_us) / 1e6 - time.time())
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+            return
+        due_us = plan.due_us()
+        self._timers.add(key, due_us) if due_us else self._timers.drop(key)
+        if key in self._turns or key in self._blocked or plan.ready or plan.replanning or plan.by_state.get("running"):
+            return
+        self._idle[key] = len(plan.tasks)
+        while sum(self._idle.values()) > IDLE_TASKS_MAX and len(self._idle) > 1:
+            oldest = next(iter(self._idle))
+            wakes_us = self._plans[oldest].due_us()
+            self._drop(oldest)
+            self._traces.pop(oldest, None)
+            if wakes_us:
+                self._timers.add(oldest, wakes_us)
 
-    def _forget(self, batch: _Batch) -> None:
+    def _forget(self, batch: Batch) -> None:
         """After a batch that was not committed: memory is no longer the log's fold."""
+        for tenant, unused in batch.reservations():
+            self._attempts.release(tenant, unused)
         for key in batch.bases:
-            if self._plans.pop(key, None) is not None:
-                self._eager[key] = None
-        self._results = batch.results + self._results
+            if key in self._plans:
+                self._drop(key)
+                self._turn(key)
+        self._results.extendleft(reversed(batch.results))
+        self._commands.clear()
         self._commands_due = True
-
-
-def _unwritable(batch: _Batch) -> list[PlanKey]:
-    """Returns the plans with an event that the history cannot keep: no commit with one of them would ever succeed."""
-    found = []
-    for key, events in batch.events.items():
-        try:
-            for event in events:
-                check_storable(event.type, event.payload, event.task_id, event.actor)
-        except ValueError:
-            found.append(key)
-    return found
-
-
-def _command(plan: Plan, command: Command) -> list[Event]:
-    if command.kind == "create":
-        tasks = [domain.task_from_json(t) for t in command.body["tasks"]]
-        return domain.create(plan, command.body["facts"], tasks, command.actor)
-    if command.kind == "run":
-        return domain.run(plan, command.actor)
-    return domain.cancel(plan, command.actor, command.body.get("reason", ""))
-
-
-def _result(plan: Plan, outcome: Outcome) -> list[Event]:
-    if isinstance(outcome, Succeeded):
-        return domain.complete(plan, outcome.task_id, outcome.attempt, outcome.outputs)
-    if isinstance(outcome, Expanded):
-        return domain.expand(plan, outcome.task_id, outcome.attempt, outcome.tasks)
-    assert isinstance(outcome, Failed)
-    failure = domain.Failure(outcome.reason, outcome.message, outcome.retryable)
-    return _failed(plan, outcome.task_id, outcome.attempt, failure, time.time_ns() // 1000)
-
-
-def _failed(plan: Plan, task_id: str, attempt: int, failure: domain.Failure, now_us: int) -> list[Event]:
-    jitter = random.random()  # noqa: S311 - spread, not secrecy
-    return domain.fail(plan, task_id, attempt, failure, now_us, jitter)
-
-
-def _attempt(task_id: str, number: int) -> str:
-    return f"attempt/{task_id}/{number}"
-
-
-def _lost(plan: Plan, task_id: str, attempt: int, now_us: int) -> Callable[[], list[Event]]:
-    failure = domain.Failure("OWNER_LOST", "the process that ran this attempt ended", lost=True)
-    return lambda: _failed(plan, task_id, attempt, failure, now_us)
-
-
-def _starts(plan: Plan, now_us: int, room: int) -> Callable[[], list[Event]]:
-    return lambda: domain.start(plan, now_us, room)
+        self._holds.granted = set()

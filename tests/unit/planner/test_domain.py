@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from haas_planner import domain
 from haas_planner.domain import Event, Failure, Plan, Refused
+from haas_planner.domain.steps import LOSSES_MAX
 from haas_planner.graph import Slot, Task
 
 FACTS = {
@@ -50,7 +51,7 @@ class Runner:
         self.choose = choose
         self.now_us = 0
         self.take(domain.create(self.plan, FACTS, tasks, "ana"))
-        self.take(domain.run(self.plan, "ana"))
+        self.take(domain.run(self.plan, "ana", 0))
 
     def take(self, events: list[Event]) -> None:
         self.events.extend(events)
@@ -71,15 +72,15 @@ class Runner:
         run = self.plan.tasks[task_id]
         outcome = self.choose.draw(st.sampled_from(["done", "done", "done", "fail", "lose", "stale"]))
         if outcome == "stale":
-            assert domain.complete(self.plan, task_id, run.attempt - 1, {}) == []
+            assert domain.complete(self.plan, task_id, run.attempt - 1, {}, 0) == []
         elif outcome in ("fail", "lose"):
             failure = Failure("TOOL_FAILED", "broke", lost=outcome == "lose")
             self.take(domain.fail(self.plan, task_id, run.attempt, failure, self.now_us, 0.5))
         elif run.task.kind == "leader" and run.phase == "run":
             children = [task(f"{task_id}.1"), task(f"{task_id}.2", f"{task_id}.1")]
-            self.take(domain.expand(self.plan, task_id, run.attempt, children))
+            self.take(domain.expand(self.plan, task_id, run.attempt, children, 0))
         else:
-            self.take(domain.complete(self.plan, task_id, run.attempt, outputs(run.task)))
+            self.take(domain.complete(self.plan, task_id, run.attempt, outputs(run.task), 0))
         return self.plan.state == "running"
 
 
@@ -106,38 +107,38 @@ def test_a_plan_ends_and_its_history_is_its_state(tasks: list[Task], choose: st.
 def test_a_leader_reports_once_its_whole_sub_plan_is_complete() -> None:
     plan = fresh()
     domain.create(plan, FACTS, [task("T-1", kind="leader"), task("T-2", "T-1")], "ana")
-    domain.run(plan, "ana")
+    domain.run(plan, "ana", 0)
     domain.start(plan, 0, 9)
-    domain.expand(plan, "T-1", 1, [task("T-1.1"), task("T-1.2")])
+    domain.expand(plan, "T-1", 1, [task("T-1.1"), task("T-1.2")], 0)
     domain.start(plan, 0, 9)
-    domain.complete(plan, "T-1.1", 1, {"v_t1_1": "artf-a"})
+    domain.complete(plan, "T-1.1", 1, {"v_t1_1": "artf-a"}, 0)
     assert plan.tasks["T-1"].state == "expanded"
-    domain.complete(plan, "T-1.2", 1, {"v_t1_2": "artf-b"})
+    domain.complete(plan, "T-1.2", 1, {"v_t1_2": "artf-b"}, 0)
     assert (plan.tasks["T-1"].state, plan.tasks["T-1"].phase) == ("ready", "report")
     assert plan.tasks["T-2"].state == "planned"
     domain.start(plan, 0, 9)
-    domain.complete(plan, "T-1", 2, {"v_t1": "artf-r"})
+    domain.complete(plan, "T-1", 2, {"v_t1": "artf-r"}, 0)
     assert plan.tasks["T-2"].state == "ready"
 
 
 def test_a_failure_hits_what_reads_from_it_and_the_leaders_above() -> None:
     plan = fresh()
     domain.create(plan, FACTS, [task("T-1", kind="leader"), task("T-2", "T-1"), task("T-3")], "ana")
-    domain.run(plan, "ana")
+    domain.run(plan, "ana", 0)
     domain.start(plan, 0, 9)
-    domain.expand(plan, "T-1", 1, [task("T-1.1"), task("T-1.2", "T-1.1")])
+    domain.expand(plan, "T-1", 1, [task("T-1.1"), task("T-1.2", "T-1.1")], 0)
     assert sorted(domain.descendants(plan, "T-1.1")) == ["T-1", "T-1.2", "T-2"]
 
 
 def test_a_lost_attempt_is_not_counted_as_the_tasks_failure_but_not_forever() -> None:
     plan = fresh()
     domain.create(plan, FACTS, [task("T-1", attempts_max=1)], "ana")
-    domain.run(plan, "ana")
-    for attempt in range(1, domain.LOSSES_MAX + 1):
+    domain.run(plan, "ana", 0)
+    for attempt in range(1, LOSSES_MAX + 1):
         domain.start(plan, 10**18, 9)
         domain.fail(plan, "T-1", attempt, Failure("OWNER_LOST", "gone", lost=True), 0, 0.5)
     assert plan.state == "failed"
-    assert plan.tasks["T-1"].attempt == domain.LOSSES_MAX
+    assert plan.tasks["T-1"].attempt == LOSSES_MAX
 
 
 @pytest.mark.parametrize("state", ["", "running", "completed", "failed", "cancelled"])
@@ -145,24 +146,24 @@ def test_only_a_created_plan_can_be_run(state: str) -> None:
     plan = fresh()
     plan.state = state
     with pytest.raises(Refused) as refused:
-        domain.run(plan, "ana")
+        domain.run(plan, "ana", 0)
     assert refused.value.reason == ("PLAN_STATE_CONFLICT" if state else "RESOURCE_NOT_FOUND")
 
 
 def test_cancelling_ends_every_open_task_and_later_results_are_dropped() -> None:
     plan = fresh()
     domain.create(plan, FACTS, [task("T-1"), task("T-2", "T-1")], "ana")
-    domain.run(plan, "ana")
+    domain.run(plan, "ana", 0)
     domain.start(plan, 0, 9)
-    domain.cancel(plan, "ana", "changed my mind")
+    domain.cancel(plan, "ana", "changed my mind", 0)
     assert {run.state for run in plan.tasks.values()} == {"cancelled"}
-    assert domain.complete(plan, "T-1", 1, {}) == []
+    assert domain.complete(plan, "T-1", 1, {}, 0) == []
 
 
 def test_a_retry_waits_until_its_time() -> None:
     plan = fresh()
     domain.create(plan, FACTS, [task("T-1")], "ana")
-    domain.run(plan, "ana")
+    domain.run(plan, "ana", 0)
     domain.start(plan, 0, 9)
     domain.fail(plan, "T-1", 1, Failure("TOOL_FAILED", "broke"), 1_000_000, 1.0)
     assert domain.start(plan, 1_400_000, 9) == []

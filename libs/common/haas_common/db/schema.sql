@@ -90,7 +90,8 @@ CREATE TABLE leases (
   expires_at timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO leases (name) SELECT 'shard/' || n FROM generate_series(0, 15) AS n;
-INSERT INTO leases (name) VALUES ('relay/notifier'), ('relay/audit'), ('relay/usage'), ('relay/history');
+INSERT INTO leases (name) VALUES ('relay/notifier'), ('relay/audit'), ('relay/usage'), ('relay/history'),
+  ('relay/agents');
 GRANT SELECT, UPDATE ON leases TO haas_app;
 -- FOR SHARE on a lease asks for this.
 GRANT SELECT, UPDATE ON leases TO haas_writer;
@@ -110,7 +111,10 @@ CREATE TABLE tenants (
   display_name text NOT NULL DEFAULT '',
   created_at timestamptz NOT NULL DEFAULT now(),
   -- The cell that the events of its projects go to; haas.append reads it for a project's first event alone.
-  cell smallint NOT NULL DEFAULT 0 CHECK (cell >= 0)
+  cell smallint NOT NULL DEFAULT 0 CHECK (cell >= 0),
+  -- How many of its tasks run at once (0: no limit of its own), and its share beside other tenants.
+  tasks_max int NOT NULL DEFAULT 0 CHECK (tasks_max >= 0),
+  weight smallint NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100)
 );
 
 CREATE TABLE projects (
@@ -241,7 +245,8 @@ CREATE TABLE plan_commands (
   plan_id text NOT NULL,
   request_id text NOT NULL,
   shard smallint NOT NULL CHECK (shard BETWEEN 0 AND 15),
-  kind text NOT NULL CHECK (kind IN ('create', 'run', 'cancel')),
+  kind text NOT NULL
+    CHECK (kind IN ('create', 'run', 'cancel', 'pause', 'resume', 'signal', 'approve', 'retry', 'skip', 'rerun', 'replan')),
   fingerprint text NOT NULL,
   body json NOT NULL,
   actor text NOT NULL,
@@ -263,8 +268,9 @@ CREATE TABLE plans (
   project_id scope_id NOT NULL,
   plan_id text NOT NULL,
   shard smallint NOT NULL CHECK (shard BETWEEN 0 AND 15),
-  -- created → running → completed | failed | cancelled; created → cancelled
-  state text NOT NULL CHECK (state IN ('created', 'running', 'completed', 'failed', 'cancelled')),
+  -- created → running ⇄ paused; running → compensating; running | compensating → completed | failed | cancelled;
+  -- created → cancelled; completed | failed | cancelled → running (reopened)
+  state text NOT NULL CHECK (state IN ('created', 'running', 'paused', 'compensating', 'completed', 'failed', 'cancelled')),
   objective text NOT NULL,
   intent text NOT NULL,
   language text NOT NULL,
@@ -278,19 +284,22 @@ CREATE TABLE plans (
   last_seq bigint NOT NULL,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
+  -- When it goes on by itself, in microseconds of the epoch: 0 at once, -1 only by a command.
+  wake_us bigint NOT NULL DEFAULT -1,
   PRIMARY KEY (tenant_id, project_id, plan_id),
   FOREIGN KEY (tenant_id, project_id) REFERENCES projects
 );
 CREATE INDEX plans_by_time ON plans (tenant_id, project_id, created_at DESC, plan_id DESC);
-CREATE INDEX plans_running ON plans (shard) WHERE state = 'running';
+CREATE INDEX plans_waking ON plans (shard, wake_us) WHERE wake_us >= 0;
 
 CREATE TABLE tasks_read (
   tenant_id scope_id NOT NULL,
   project_id scope_id NOT NULL,
   plan_id text NOT NULL,
   task_id text NOT NULL,
-  -- planned → ready → running → completed | failed; running → ready (again); running → expanded → completed
-  status text NOT NULL CHECK (status IN ('planned', 'ready', 'running', 'expanded', 'completed', 'failed', 'cancelled')),
+  -- planned → ready → running → completed | failed; running → ready (again); running → expanded → ready; planned → waiting
+  status text NOT NULL
+    CHECK (status IN ('planned', 'ready', 'running', 'expanded', 'waiting', 'completed', 'failed', 'cancelled', 'skipped', 'superseded')),
   kind text NOT NULL,
   skill text NOT NULL,
   title text NOT NULL,
@@ -315,6 +324,31 @@ CREATE TABLE task_edges (
   FOREIGN KEY (tenant_id, project_id, plan_id) REFERENCES plans
 );
 CREATE INDEX task_edges_upwards ON task_edges (tenant_id, project_id, plan_id, to_task);
+
+-- Who holds the slots of a concurrency key: rows, never a counter. A tenant's own limit stands under the project "*".
+CREATE TABLE task_slots (
+  tenant_id scope_id NOT NULL REFERENCES tenants,
+  project_id scope_id NOT NULL,
+  key text NOT NULL,
+  number int NOT NULL CHECK (number > 0),
+  plan_project text NOT NULL,
+  plan_id text NOT NULL,
+  task_id text NOT NULL,
+  taken_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, project_id, key, number),
+  UNIQUE (tenant_id, project_id, plan_project, plan_id, task_id, key)
+);
+
+-- Tools that failed lately: closed (until_us 0), or left alone until then.
+CREATE TABLE breakers (
+  tenant_id scope_id NOT NULL,
+  project_id scope_id NOT NULL,
+  tool text NOT NULL,
+  failures int NOT NULL CHECK (failures >= 0),
+  until_us bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (tenant_id, project_id, tool),
+  FOREIGN KEY (tenant_id, project_id) REFERENCES projects
+);
 
 -- The newest version of each artifact; its history is the stream artifact/<id>.
 CREATE TABLE artifacts_read (
@@ -380,6 +414,43 @@ CREATE TABLE usage (
   FOREIGN KEY (tenant_id, project_id) REFERENCES projects
 );
 
+-- Who is registered for what. Both are the planner's (haas_planner.agents).
+CREATE TABLE agents (
+  tenant_id scope_id NOT NULL,
+  project_id scope_id NOT NULL,
+  agent_id text NOT NULL,
+  kind text NOT NULL CHECK (kind IN ('leader', 'specialist')),
+  -- None for a built-in agent that nobody registered: it keeps its own.
+  skills text[] NOT NULL,
+  -- How many tasks at a time; 0: no limit.
+  running_max int NOT NULL CHECK (running_max >= 0),
+  -- A leader's place by its results, 1 comes first; 0 while they have not moved it.
+  rank int NOT NULL CHECK (rank >= 0),
+  state text NOT NULL CHECK (state IN ('active', 'paused')),
+  registered_at timestamptz,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, project_id, agent_id),
+  FOREIGN KEY (tenant_id, project_id) REFERENCES projects
+);
+
+-- What a projector measures of their work.
+CREATE TABLE agent_results (
+  tenant_id scope_id NOT NULL,
+  project_id scope_id NOT NULL,
+  agent_id text NOT NULL,
+  skill text NOT NULL,
+  -- In UTC.
+  day date NOT NULL,
+  completed bigint NOT NULL,
+  failed bigint NOT NULL,
+  duration_ms bigint NOT NULL,
+  tokens bigint NOT NULL,
+  money_micros bigint NOT NULL,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, project_id, agent_id, skill, day),
+  FOREIGN KEY (tenant_id, project_id) REFERENCES projects
+);
+
 -- ── Policies and privileges ──────────────────────────────────────────────────────────────────────────────────────
 
 DO $$
@@ -388,7 +459,7 @@ DECLARE
 BEGIN
   FOREACH t IN ARRAY ARRAY['profiles', 'documents', 'inputs', 'requests', 'project_heads', 'stream_heads', 'events',
                            'tasks_read', 'task_edges', 'artifacts_read', 'resource_locks', 'notifications',
-                           'usage'] LOOP
+                           'usage', 'agents', 'agent_results'] LOOP
     EXECUTE format('ALTER TABLE haas.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', t);
     EXECUTE format('CREATE POLICY one_scope ON haas.%I
       USING ((tenant_id || ''/'' || project_id) = ANY ((SELECT haas.scopes())::text[]))
@@ -424,6 +495,8 @@ GRANT SELECT ON project_heads, stream_heads, events TO haas_app;
 GRANT SELECT, INSERT, UPDATE ON plan_commands, plans, tasks_read, artifacts_read, notifications TO haas_app;
 GRANT SELECT, INSERT ON task_edges TO haas_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON resource_locks TO haas_app;
+GRANT SELECT, INSERT, DELETE ON task_slots TO haas_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON breakers TO haas_app;
 GRANT SELECT, INSERT ON events TO haas_writer;
 GRANT SELECT, INSERT, UPDATE ON project_heads, stream_heads TO haas_writer;
 GRANT SELECT (tenant_id, cell) ON tenants TO haas_writer;
@@ -456,6 +529,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE haas_owner IN SCHEMA haas GRANT SELECT ON SEQU
 
 GRANT SELECT ON usage TO haas_app;
 GRANT SELECT, INSERT, UPDATE ON usage TO haas_projector;
+GRANT SELECT, INSERT, UPDATE ON agents, agent_results TO haas_app;
 
 -- ── Hot tables ───────────────────────────────────────────────────────────────────────────────────────────────────
 

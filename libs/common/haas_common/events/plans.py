@@ -44,7 +44,7 @@ class PlanCreated(Payload):
     goals: Annotated[list[str], PERSONAL] = Field(description="The types of the values that it is to produce.")
     inputs: Annotated[list[Three], PERSONAL] = Field(description="Each input as [name, type, reference or value].")
     budget: Budget | None = Field(None, description="What the whole plan may use up.")
-    repairs_max: Count = Field(3, description="How often a failed part is planned anew before the plan fails.")
+    repairs_max: Count = Field(0, description="How often a failed part is planned anew before the plan fails.")
     forked_from: str = Field("", description="The plan that it was forked from; empty for none.")
     forked_at: Count = Field(0, description="The version of that plan's stream.")
 
@@ -100,6 +100,12 @@ class PlanValidated(Payload):
     tasks: Number = Field(description="How many tasks it has.")
 
 
+class PlanStarted(Payload):
+    """A plan under way."""
+
+    deadline_us: Count = Field(0, description="When its time runs out, in microseconds of the epoch; 0: never.")
+
+
 class TaskReady(Payload):
     """A task that waits for nothing but its time."""
 
@@ -129,6 +135,7 @@ class TaskWaiting(Payload):
     until_us: Count = Field(description="Until when, in microseconds of the epoch; 0: no end.")
     signal: str = Field("", description="The signal that ends it; empty for none.")
     occurrence: Count = Field(0, description="Of a schedule: how many runs there have been.")
+    queued: bool = Field(False, description="Of a schedule: whether a run waits for the one before.")
 
 
 class TaskCompleted(Payload):
@@ -171,7 +178,7 @@ class TaskSkipped(Payload):
 class TaskReset(Payload):
     """A task that is to be done again."""
 
-    reason: Reason = Field("", description="Why.")
+    state: Literal["planned", "expanded"] = Field("planned", description="Whether all of it, or the report alone.")
 
 
 class ErrorDetected(Payload):
@@ -216,6 +223,7 @@ class PlanResumed(Payload):
 
     reason: Reason = Field(description="Why; may be empty.")
     budget: Budget | None = Field(None, description="The new budget, where one was given.")
+    deadline_us: Count = Field(0, description="When its time runs out, where a new budget says so; 0: as before.")
 
 
 class PlanReopened(Payload):
@@ -282,6 +290,7 @@ class CompensationStarted(Payload):
     """What was done is undone, the latest first."""
 
     state: Literal["cancelled", "failed"] = Field(description="The state that the plan ends in afterwards.")
+    reason: Reason = Field("", description="Why it was called off; may be empty.")
     tasks: list[str] = Field(description="The first 200 tasks that are undone, in that order.")
     count: Number = Field(description="How many they are.")
 
@@ -326,7 +335,7 @@ TYPES = (
     _type("PlanCreated", PlanCreated, "A plan was drafted and kept.", 2),
     _type("TaskPlanned", TaskPlanned, "A task joined the plan, or got another contract.", 2),
     _type("PlanValidated", PlanValidated, "Every contract of the graph holds."),
-    _type("PlanStarted", Nothing, "The plan runs."),
+    _type("PlanStarted", PlanStarted, "The plan runs.", 2),
     _type("TaskReady", TaskReady, "A task can start: what it reads is there.", 2),
     _type("TaskStarted", TaskStarted, "An attempt began."),
     _type("TaskExpanded", TaskExpanded, "A task became a sub-plan.", 2),
@@ -357,4 +366,4 @@ TYPES = (
     _type("BreakerClosed", BreakerClosed, "A tool works again.", stream="breaker/<tool>"),
 )
 #: The types whose second version only added fields that may be absent.
-GREW = ("PlanCreated", "TaskPlanned", "TaskReady", "TaskCompleted", "TaskRetryScheduled", "TaskFailed", "ErrorDetected", "PlanFailed")
+GREW = ("PlanCreated", "TaskPlanned", "PlanStarted", "TaskReady", "TaskCompleted", "TaskRetryScheduled", "TaskFailed", "ErrorDetected", "PlanFailed")

@@ -1,5 +1,6 @@
 """The registry: every skill, in the order in which drafting prefers them."""
 
+from haas_planner.graph import Task
 from haas_planner.skills import content, data, knowledge, leaders, media, reports
 from haas_planner.skills.spec import SkillSpec
 
@@ -227,3 +228,11 @@ _LEADERS = (
 #: Every skill. Drafting tries them in this order, after the leaders that the profile puts first.
 SPECS: tuple[SkillSpec, ...] = (*_SPECIALISTS, *_LEADERS)
 BY_NAME: dict[str, SkillSpec] = {spec.name: spec for spec in SPECS}
+
+
+def tools_of(task: Task) -> tuple[str, ...]:
+    """Returns the tools that a task calls: its own, or those of its skill."""
+    if task.kind == "tool":
+        return (task.skill,)
+    spec = BY_NAME.get(task.skill)
+    return spec.tools if spec is not None else ()

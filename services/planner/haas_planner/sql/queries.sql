@@ -29,9 +29,71 @@ UPDATE plan_commands AS c SET decided_at = clock_timestamp(), result = d.result
   FROM json_to_recordset(%(rows)s::json) AS d(tenant_id text, project_id text, plan_id text, request_id text, result json)
  WHERE c.tenant_id = d.tenant_id AND c.project_id = d.project_id AND c.plan_id = d.plan_id AND c.request_id = d.request_id;
 
--- running_plans --
--- What a shard's new owner has to take up.
-SELECT tenant_id, project_id, plan_id FROM plans WHERE shard = %(shard)s AND state = 'running' ORDER BY created_at;
+-- plans_to_go_on --
+-- What a shard's new owner has to take up: each plan, and when it goes on by itself (0: at once).
+SELECT tenant_id, project_id, plan_id, wake_us FROM plans WHERE shard = %(shard)s AND wake_us >= 0 ORDER BY wake_us;
+
+-- now_us --
+-- The database's clock, in microseconds of the epoch.
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us;
+
+-- tenant_limits --
+-- How many of a tenant's tasks run at once, and its share.
+SELECT tasks_max, weight FROM tenants WHERE tenant_id = %(tenant_id)s;
+
+-- take_slots --
+-- Takes free slots: [{tenant_id, project_id, key, most, plan_project, plan_id, task_id, place}], the lowest places first.
+WITH wanted AS (
+  SELECT w.* FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key text, most int, plan_project text,
+                                                        plan_id text, task_id text, place int)
+   WHERE NOT EXISTS (SELECT FROM task_slots AS s WHERE s.tenant_id = w.tenant_id AND s.project_id = w.project_id AND s.key = w.key
+                        AND s.plan_project = w.plan_project AND s.plan_id = w.plan_id AND s.task_id = w.task_id)
+), ranked AS (
+  SELECT w.*, row_number() OVER (PARTITION BY tenant_id, project_id, key ORDER BY place) AS n FROM wanted AS w
+), free AS (
+  SELECT k.tenant_id, k.project_id, k.key, g.number, row_number() OVER (PARTITION BY k.tenant_id, k.project_id, k.key ORDER BY g.number) AS n
+    FROM (SELECT tenant_id, project_id, key, max(most) AS most FROM wanted GROUP BY 1, 2, 3) AS k, generate_series(1, k.most) AS g(number)
+   WHERE NOT EXISTS (SELECT FROM task_slots AS s WHERE s.tenant_id = k.tenant_id AND s.project_id = k.project_id AND s.key = k.key
+                        AND s.number = g.number)
+)
+INSERT INTO task_slots (tenant_id, project_id, key, number, plan_project, plan_id, task_id)
+SELECT r.tenant_id, r.project_id, r.key, f.number, r.plan_project, r.plan_id, r.task_id
+  FROM ranked AS r JOIN free AS f USING (tenant_id, project_id, key, n)
+ ORDER BY 1, 2, 3, 4
+ON CONFLICT DO NOTHING;
+
+-- held_slots --
+-- How many slots each of these holds: [{tenant_id, plan_project, plan_id, task_id, project_id, key}].
+SELECT w.tenant_id, w.plan_project, w.plan_id, w.task_id, count(*) AS held
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, key text, plan_project text, plan_id text, task_id text)
+  JOIN task_slots AS s ON s.tenant_id = w.tenant_id AND s.project_id = w.project_id AND s.key = w.key
+   AND s.plan_project = w.plan_project AND s.plan_id = w.plan_id AND s.task_id = w.task_id
+ GROUP BY 1, 2, 3, 4;
+
+-- free_slots --
+-- Gives slots back: [{tenant_id, plan_project, plan_id, task_id}], those of the tenant's own limit too.
+DELETE FROM task_slots AS s
+ USING json_to_recordset(%(rows)s::json) AS w(tenant_id text, plan_project text, plan_id text, task_id text)
+ WHERE s.tenant_id = w.tenant_id AND s.project_id IN (w.plan_project, '*') AND s.plan_project = w.plan_project
+   AND s.plan_id = w.plan_id AND s.task_id = w.task_id;
+
+-- known_breakers --
+-- The tools of these projects that failed lately.
+SELECT tenant_id, project_id, tool, failures, until_us FROM breakers;
+
+-- tool_failed --
+-- Counts a tool's failure and leaves it alone when it is one too many: `opened` says so.
+INSERT INTO breakers AS b (tenant_id, project_id, tool, failures, until_us)
+VALUES (%(tenant_id)s, %(project_id)s, %(tool)s, 1, CASE WHEN %(threshold)s <= 1 THEN %(until_us)s ELSE 0 END)
+ON CONFLICT (tenant_id, project_id, tool) DO UPDATE
+   SET failures = b.failures + 1,
+       until_us = CASE WHEN b.failures + 1 >= %(threshold)s AND b.until_us < %(now_us)s THEN %(until_us)s ELSE b.until_us END
+RETURNING failures, until_us = %(until_us)s AS opened;
+
+-- tool_works --
+-- Forgets a tool's failures; `was_open` says whether it had been left alone.
+DELETE FROM breakers WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND tool = %(tool)s
+RETURNING until_us > 0 AS was_open;
 
 -- plan_events --
 -- A plan's stream from a version on, to be folded.
@@ -43,17 +105,18 @@ SELECT version, event_type, schema_version, task_id, actor, trace_id, payload
 -- project_plans --
 -- Puts plans as they stand into the read model.
 INSERT INTO plans (tenant_id, project_id, plan_id, shard, state, objective, intent, language, brief_artifact_id, profile_id,
-                   profile_version, revision, tasks_total, tasks_by_state, failure, last_seq, created_at, updated_at)
+                   profile_version, revision, tasks_total, tasks_by_state, failure, last_seq, created_at, updated_at, wake_us)
 SELECT p.tenant_id, p.project_id, p.plan_id, p.shard, p.state, p.objective, p.intent, p.language, p.brief_artifact_id,
        p.profile_id, p.profile_version, p.revision, p.tasks_total, p.tasks_by_state, p.failure, p.last_seq, p.created_at,
-       p.updated_at
+       p.updated_at, p.wake_us
   FROM json_to_recordset(%(rows)s::json) AS p(tenant_id text, project_id text, plan_id text, shard smallint, state text,
        objective text, intent text, language text, brief_artifact_id text, profile_id text, profile_version bigint, revision int,
-       tasks_total int, tasks_by_state json, failure text, last_seq bigint, created_at timestamptz, updated_at timestamptz)
+       tasks_total int, tasks_by_state json, failure text, last_seq bigint, created_at timestamptz, updated_at timestamptz,
+       wake_us bigint)
 ON CONFLICT (tenant_id, project_id, plan_id) DO UPDATE
    SET state = excluded.state, revision = excluded.revision, tasks_total = excluded.tasks_total,
        tasks_by_state = excluded.tasks_by_state, failure = excluded.failure, last_seq = excluded.last_seq,
-       updated_at = excluded.updated_at;
+       updated_at = excluded.updated_at, wake_us = excluded.wake_us;
 
 -- project_tasks --
 -- Puts tasks as they stand into the read model.
@@ -78,3 +141,56 @@ ON CONFLICT DO NOTHING;
 -- plan_exists --
 -- Whether there is a plan by this id.
 SELECT 1 AS found FROM plans WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s;
+
+-- list_agents --
+-- The agents of a project that there are rows of, and where their streams stand; all of one moment.
+SELECT a.agent_id, a.kind, a.skills, a.running_max, a.rank, a.state, a.registered_at, h.version
+  FROM agents AS a
+  JOIN stream_heads AS h ON h.tenant_id = a.tenant_id AND h.project_id = a.project_id AND h.stream = 'agent/' || a.agent_id
+ WHERE a.tenant_id = %(tenant_id)s AND a.project_id = %(project_id)s
+ ORDER BY a.agent_id LIMIT %(limit)s;
+
+-- get_agent_row --
+-- An agent's row, for the fold of the next event.
+SELECT tenant_id, project_id, agent_id, kind, skills, running_max, rank, state, registered_at, updated_at
+  FROM agents
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND agent_id = %(agent_id)s;
+
+-- project_agents --
+-- Puts agents as they stand into the read model.
+INSERT INTO agents (tenant_id, project_id, agent_id, kind, skills, running_max, rank, state, registered_at, updated_at)
+SELECT w.tenant_id, w.project_id, w.agent_id, w.kind, w.skills, w.running_max, w.rank, w.state, w.registered_at, w.updated_at
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, agent_id text, kind text, skills text[],
+       running_max int, rank int, state text, registered_at timestamptz, updated_at timestamptz)
+ON CONFLICT (tenant_id, project_id, agent_id) DO UPDATE
+   SET kind = excluded.kind, skills = excluded.skills, running_max = excluded.running_max, rank = excluded.rank,
+       state = excluded.state, registered_at = excluded.registered_at, updated_at = excluded.updated_at;
+
+-- add_agent_results --
+-- Adds to what is measured of agents.
+INSERT INTO agent_results AS r (tenant_id, project_id, agent_id, skill, day, completed, failed, duration_ms, tokens, money_micros,
+                                updated_at)
+SELECT w.tenant_id, w.project_id, w.agent_id, w.skill, w.day, w.completed, w.failed, w.duration_ms, w.tokens, w.money_micros,
+       w.updated_at
+  FROM json_to_recordset(%(rows)s::json) AS w(tenant_id text, project_id text, agent_id text, skill text, day date,
+       completed bigint, failed bigint, duration_ms bigint, tokens bigint, money_micros bigint, updated_at timestamptz)
+ON CONFLICT (tenant_id, project_id, agent_id, skill, day) DO UPDATE
+   SET completed = r.completed + excluded.completed, failed = r.failed + excluded.failed,
+       duration_ms = r.duration_ms + excluded.duration_ms, tokens = r.tokens + excluded.tokens,
+       money_micros = r.money_micros + excluded.money_micros, updated_at = greatest(r.updated_at, excluded.updated_at);
+
+-- agent_results_since --
+-- What is measured of a project's agents from a day on, by agent and skill.
+SELECT agent_id, skill, sum(completed)::bigint AS completed, sum(failed)::bigint AS failed, sum(duration_ms)::bigint AS duration_ms,
+       sum(tokens)::bigint AS tokens, sum(money_micros)::bigint AS money_micros
+  FROM agent_results
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND day >= %(since)s::date
+ GROUP BY agent_id, skill;
+
+-- tasks_told --
+-- What a plan's stream says of its tasks before a version: their contracts, and whom attempts were given to.
+SELECT event_type, task_id, actor, payload #>> '{task,kind}' AS kind, payload #>> '{task,skill}' AS skill
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version < %(below)s
+   AND event_type IN ('TaskPlanned', 'TaskStarted')
+ ORDER BY version;

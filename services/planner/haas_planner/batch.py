@@ -1,0 +1,128 @@
+"""What one commit takes along."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from haas_common.eventstore import check_storable
+from haas_planner.attempts import Outcome
+from haas_planner.domain import Event, Plan
+from haas_planner.log import Commit, PlanKey
+from haas_planner.store import Change, Command, Trip
+
+#: Events of a commit where one tenant is at work: more would not make it cheaper.
+EVENTS_MAX = 2000
+#: Where several are: who becomes ready while a commit is under way waits for no more than two of this size.
+EVENTS_SHARED_MAX = 500
+RESULTS_MAX = 2000
+_QUANTUM, _QUANTUM_SHARED = 1000, 64
+#: What ends an attempt, or the wait of a task that had taken its slots.
+_FREEING = frozenset(
+    {
+        "TaskCompleted", "TaskFailed", "TaskRetryScheduled", "TaskCancelled", "TaskSkipped", "TaskReset",
+        "TaskSuperseded", "TaskExpanded",
+    }
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cap:
+    """How large a batch may become, and how much of it one plan's turn may take."""
+
+    events: int = EVENTS_MAX
+    quantum: int = _QUANTUM
+
+    @classmethod
+    def of(cls, tenants: int) -> "Cap":
+        """Returns the bounds where so many tenants wait for their turn."""
+        return cls() if tenants <= 1 else cls(EVENTS_SHARED_MAX, _QUANTUM_SHARED)
+
+
+@dataclasses.dataclass(slots=True)
+class Batch:
+    """What one commit takes along; `bases` are the plans that it leaves behind changed if it fails."""
+
+    cap: Cap
+    events: dict[PlanKey, list[Event]] = dataclasses.field(default_factory=dict)
+    # What led to each of them.
+    causes: dict[PlanKey, list[str]] = dataclasses.field(default_factory=dict)
+    bases: dict[PlanKey, int] = dataclasses.field(default_factory=dict)
+    decided: list[tuple[Command, Mapping[str, Any]]] = dataclasses.field(default_factory=list)
+    results: list[Outcome] = dataclasses.field(default_factory=list)
+    # Expansions that go on with the next batch.
+    again: list[Outcome] = dataclasses.field(default_factory=list)
+    trips: list[Trip] = dataclasses.field(default_factory=list)
+    freed: list[tuple[Any, str, str]] = dataclasses.field(default_factory=list)
+    replans: dict[tuple[PlanKey, str], int] = dataclasses.field(default_factory=dict)
+    checked: list[PlanKey] = dataclasses.field(default_factory=list)
+    size: int = 0
+    _reserved: dict[PlanKey, int] = dataclasses.field(default_factory=dict)
+
+    def is_full(self) -> bool:
+        """Tells whether what is left waits for the next one."""
+        return self.size >= self.cap.events or len(self.results) >= RESULTS_MAX
+
+    def quantum(self) -> int:
+        """Returns how many attempts a turn may start."""
+        return min(self.cap.quantum, max(1, self.cap.events - self.size))
+
+    def add(self, key: PlanKey, events: list[Event], cause: str) -> None:
+        """Takes a decision's events."""
+        if events:
+            self.events.setdefault(key, []).extend(events)
+            self.causes.setdefault(key, []).extend([cause] * len(events))
+            self.size += len(events)
+
+    def has_events(self) -> bool:
+        """Tells whether anything happened."""
+        return any(self.events.values())
+
+    def commit_is_wanted(self) -> bool:
+        """Tells whether there is something to keep."""
+        return self.has_events() or bool(self.decided) or bool(self.trips)
+
+    def reserve(self, key: PlanKey, number: int) -> None:
+        """Remembers room that was taken for a plan's attempts."""
+        if number:
+            self._reserved[key] = self._reserved.get(key, 0) + number
+
+    def unreserve(self, key: PlanKey, number: int) -> None:
+        """Forgets room that was given back."""
+        self._reserved[key] -= number
+
+    def reservations(self) -> Iterator[tuple[str, int]]:
+        """Yields (tenant, how much) of the room that was taken."""
+        for (scope, _), number in self._reserved.items():
+            yield scope.tenant_id, number
+
+    def leave_out(self, key: PlanKey) -> list[tuple[str, int]]:
+        """Takes a plan out; returns its room as `reservations` does."""
+        for kept in (self.events, self.causes, self.bases):
+            kept.pop(key, None)  # type: ignore[attr-defined]
+        for replanned in [r for r in self.replans if r[0] == key]:
+            del self.replans[replanned]
+        number = self._reserved.pop(key, 0)
+        return [(key[0].tenant_id, number)] if number else []
+
+    def commit(self, plans: Mapping[PlanKey, Plan], traces: Mapping[PlanKey, str], limited: Any) -> Commit:
+        """Returns what storage is asked to keep; `limited` tells of a plan and a task whether it holds slots."""
+        changes = []
+        for key, events in self.events.items():
+            plan = plans[key]
+            changes.append(Change(plan, self.bases[key], events, self.causes[key], traces.get(key, "")))
+            for event in events:
+                if event.type in _FREEING and limited(key, event.task_id):
+                    self.freed.append((key[0], key[1], event.task_id))
+        return Commit(changes, self.decided, self.freed, self.trips)
+
+
+def unwritable(batch: Batch) -> list[PlanKey]:
+    """Returns the plans with an event that the history cannot keep: no commit with one of them would ever succeed."""
+    found = []
+    for key, events in batch.events.items():
+        try:
+            for event in events:
+                check_storable(event.type, event.payload, event.task_id, event.actor)
+        except ValueError:
+            found.append(key)
+    return found

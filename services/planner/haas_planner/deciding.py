@@ -1,0 +1,99 @@
+"""From what came in to a decision of the domain: a command's body, an attempt's outcome."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from haas_planner import domain
+from haas_planner.attempts import Expanded, Failed, Outcome, Replanned, Succeeded
+from haas_planner.domain import Event, Failure, Plan
+from haas_planner.domain.commands import PLANNED_MAX
+from haas_planner.graph import task_from_json
+from haas_planner.store import Command
+
+#: Failures that a tool is to blame for.
+_TOOLS_FAULT = frozenset({"TOOL_FAILED", "TOOL_TIMEOUT"})
+
+
+def decide_command(plan: Plan, command: Command, now_us: int) -> list[Event]:
+    """Decides a command. Raises Refused."""
+    return _COMMANDS[command.kind](plan, command, now_us)
+
+
+def _create(plan: Plan, command: Command, now_us: int) -> list[Event]:
+    body = command.body
+    tasks = [task_from_json(t) for t in body["tasks"]]
+    return domain.create(plan, body["facts"], tasks, command.actor, done=body.get("done"), planned_max=PLANNED_MAX)
+
+
+def _skip(plan: Plan, command: Command, now_us: int) -> list[Event]:
+    body = command.body
+    return domain.skip(
+        plan, command.actor, body["task_id"], body.get("reason", ""), body.get("role", ""), body.get("outputs", {}),
+        body.get("values", {}), now_us,
+    )  # fmt: skip
+
+
+def _replan(plan: Plan, command: Command, now_us: int) -> list[Event]:
+    tasks = [task_from_json(t) for t in command.body.get("tasks", ())]
+    removed: Sequence[str] = command.body.get("removed", ())
+    return domain.replan(plan, command.actor, tasks, removed, command.body.get("explanation", ""), now_us)
+
+
+_COMMANDS: Mapping[str, Callable[[Plan, Command, int], list[Event]]] = {
+    "create": _create,
+    "run": lambda plan, c, now_us: domain.run(plan, c.actor, now_us),
+    "cancel": lambda plan, c, now_us: domain.cancel(plan, c.actor, c.body.get("reason", ""), now_us),
+    "pause": lambda plan, c, now_us: domain.pause(plan, c.actor, c.body.get("reason", ""), now_us),
+    "resume": lambda plan, c, now_us: domain.resume(
+        plan, c.actor, c.body.get("reason", ""), c.body.get("budget"), now_us
+    ),
+    "signal": lambda plan, c, now_us: domain.signal(
+        plan, c.actor, c.body["name"], c.body.get("value", {}), c.body.get("task_id", ""), now_us
+    ),
+    "approve": lambda plan, c, now_us: domain.approve(
+        plan, c.actor, c.body["task_id"], c.body["approved"], c.body.get("comment", ""), c.body.get("role", ""), now_us
+    ),
+    "retry": lambda plan, c, now_us: domain.retry(plan, c.actor, c.body["task_id"], c.body.get("reason", ""), now_us),
+    "skip": _skip,
+    "rerun": lambda plan, c, now_us: domain.rerun(plan, c.actor, c.body["task_id"], c.body.get("reason", ""), now_us),
+    "replan": _replan,
+}
+KINDS = tuple(_COMMANDS)
+
+
+def decide_result(plan: Plan, outcome: Outcome, now_us: int, jitter: float) -> list[Event]:
+    """Decides what an attempt's end leads to."""
+    task_id, attempt = outcome.task_id, outcome.attempt
+    if isinstance(outcome, Succeeded):
+        made = outcome.result
+        usage = {**made.usage, "duration_ms": outcome.duration_ms}
+        return domain.complete(plan, task_id, attempt, made.outputs, now_us, values=made.values, usage=usage)
+    if isinstance(outcome, Expanded):
+        return domain.expand(plan, task_id, attempt, outcome.tasks, now_us, planned_max=PLANNED_MAX)
+    if isinstance(outcome, Replanned):
+        if outcome.proposal is None:
+            return domain.unrepaired(plan, task_id, now_us)
+        return domain.replanned(plan, task_id, outcome.proposal, now_us)
+    assert isinstance(outcome, Failed)
+    if attempt < 0:  # it was to plan a failed part anew
+        return domain.unrepaired(plan, task_id, now_us)
+    usage = {**outcome.usage, "duration_ms": outcome.duration_ms}
+    failure = Failure(outcome.reason, outcome.message, outcome.retryable, outcome.lost, outcome.evidence, usage)
+    return domain.fail(plan, task_id, attempt, failure, now_us, jitter)
+
+
+def lost_attempt(plan: Plan, task_id: str, attempt: int, now_us: int, jitter: float) -> list[Event]:
+    """Decides on an attempt whose process ended."""
+    failure = Failure("OWNER_LOST", "the process that ran this attempt ended", lost=True)
+    return domain.fail(plan, task_id, attempt, failure, now_us, jitter)
+
+
+def tools_of(outcome: Outcome) -> list[tuple[str, bool]]:
+    """Returns which tools an attempt shows to work or to fail."""
+    if isinstance(outcome, Failed) and outcome.tool and outcome.reason in _TOOLS_FAULT:
+        return [(outcome.tool, False)]
+    return [(tool, True) for tool in outcome.result.tools] if isinstance(outcome, Succeeded) else []
+
+
+def attempt_name(task_id: str, number: int) -> str:
+    """Returns what the history calls an attempt."""
+    return f"attempt/{task_id}/{number}"

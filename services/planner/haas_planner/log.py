@@ -1,0 +1,138 @@
+"""What a shard asks of storage, and PostgreSQL's answer: every call is fenced by the shard's lease (design 2)."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from haas_common import errors
+from haas_common.db import Database, Lease, Scope
+from haas_planner import store
+from haas_planner.domain import Plan
+from haas_planner.store import Change, Command, Limits, SlotWish, Trip
+
+PlanKey = tuple[Scope, str]
+
+
+@dataclasses.dataclass(slots=True)
+class Commit:
+    """What one transaction keeps.
+
+    Attributes:
+        changes: plans with their new events.
+        decided: commands with their answers.
+        freed: attempts, as (scope, plan, task), that no longer hold the slots of their concurrency keys.
+        trips: tools that failed or answered, for their breakers.
+    """
+
+    changes: Sequence[Change] = ()
+    decided: Sequence[tuple[Command, Mapping[str, Any]]] = ()
+    freed: Sequence[tuple[Scope, str, str]] = ()
+    trips: Sequence[Trip] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """A plan as its stream tells it.
+
+    Attributes:
+        plan: None where it cannot be decided on.
+        gone: its events were dropped with old history; else, without a plan, this release cannot fold it.
+        limits: how many of its tasks may run at once, by its profile and its tenant.
+    """
+
+    key: PlanKey
+    plan: Plan | None
+    trace_id: str = ""
+    gone: bool = False
+    limits: Limits = store.NO_LIMITS
+    fault: str = ""
+
+
+class Log(Protocol):
+    """The storage of one shard. Every method raises LeaseLost once the shard is somebody else's."""
+
+    async def now_us(self) -> int:
+        """Returns the storage's time, in microseconds of the epoch."""
+
+    async def plans(self) -> list[tuple[PlanKey, int]]:
+        """Returns the plans that go on by themselves, each with when (0: now)."""
+
+    async def commands(self, limit: int) -> list[Command]:
+        """Returns commands that are not decided, in the order in which they came."""
+
+    async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
+        """Folds plans from their streams."""
+
+    async def breakers(self, scopes: Iterable[Scope]) -> list[store.OpenBreaker]:
+        """Returns the tools of these projects that failed lately."""
+
+    async def take_slots(self, wishes: Sequence[SlotWish]) -> set[tuple[Scope, str, str]]:
+        """Takes slots for attempts that are about to start; returns those that have all of theirs."""
+
+    async def commit(self, commit: Commit) -> int:
+        """Keeps all of it or nothing; returns the storage's time."""
+
+
+class PlanLog:
+    """A shard's storage in PostgreSQL."""
+
+    def __init__(self, number: int, lease: Lease, database: Database) -> None:
+        self._number = number
+        self._lease = lease
+        self._database = database
+
+    async def now_us(self) -> int:
+        """See Log."""
+        async with self._database.batch_tx(self._lease, []) as tx:
+            return await store.now_us(tx)
+
+    async def plans(self) -> list[tuple[PlanKey, int]]:
+        """See Log."""
+        async with self._database.batch_tx(self._lease, []) as tx:
+            return await store.plans_to_go_on(tx, self._number)
+
+    async def commands(self, limit: int) -> list[Command]:
+        """See Log."""
+        async with self._database.batch_tx(self._lease, []) as tx:
+            return await store.pending_commands(tx, self._number, limit)
+
+    async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
+        """See Log."""
+        found = []
+        async with self._database.batch_tx(self._lease, {scope for scope, _ in keys}, timeout_s=60) as tx:
+            for scope, plan_id in keys:
+                try:
+                    plan, trace_id = await store.load_plan(tx, scope, plan_id)
+                except store.PlanGone:
+                    found.append(Loaded((scope, plan_id), None, gone=True))
+                except (ValueError, KeyError, errors.HashMismatch) as error:
+                    # Its history holds what this release does not know, e.g. of a newer one, or was tampered with.
+                    found.append(Loaded((scope, plan_id), None, fault=f"{type(error).__name__}: {error}"))
+                else:
+                    limits = await store.limits_of(tx, scope, plan)
+                    found.append(Loaded((scope, plan_id), plan, trace_id, limits=limits))
+        return found
+
+    async def breakers(self, scopes: Iterable[Scope]) -> list[store.OpenBreaker]:
+        """See Log."""
+        async with self._database.batch_tx(self._lease, scopes) as tx:
+            return await store.known_breakers(tx)
+
+    async def take_slots(self, wishes: Sequence[SlotWish]) -> set[tuple[Scope, str, str]]:
+        """See Log."""
+        async with self._database.batch_tx(self._lease, {s for w in wishes for s in w.scopes()}) as tx:
+            return await store.take_slots(tx, wishes)
+
+    async def commit(self, commit: Commit) -> int:
+        """See Log."""
+        scopes = {Scope(c.plan.tenant_id, c.plan.project_id) for c in commit.changes}
+        scopes |= (
+            {c.scope for c, _ in commit.decided} | {s for s, _, _ in commit.freed} | {t.scope for t in commit.trips}
+        )
+        async with self._database.batch_tx(self._lease, scopes) as tx:
+            at_us = await store.save(tx, self._lease, commit.changes, commit.trips)
+            if commit.decided:
+                await store.decide_commands(tx, commit.decided)
+            if commit.freed:
+                await store.free_slots(tx, commit.freed)
+        return at_us
