@@ -36,6 +36,9 @@ _RETRY = {
     ]
 }
 
+#: Over replicas: each call goes to the next that answers; one that was killed is left out until it is back.
+_BALANCED = {**_RETRY, "loadBalancingConfig": [{"round_robin": {}}]}
+
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     # The server allows a ping every 10 s: three times as often as we send one, or it would say GOAWAY.
     ("grpc.keepalive_time_ms", 30_000),
@@ -45,12 +48,16 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.service_config", json.dumps(_RETRY)),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    # One connection per process and peer; nothing is shared with other channels.
+    # One connection per process and address; nothing is shared with other channels.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+def _target(addresses: str) -> tuple[str, dict[str, Any]]:
+    """Where gRPC connects to, and the service config that goes with it."""
+    return (f"ipv4:{addresses}", _BALANCED) if "," in addresses else (addresses, _RETRY)
 
 
 def with_token(source: Call | Claims | str) -> tuple[tuple[str, str], ...]:
@@ -107,7 +114,8 @@ class _Outgoing(grpc.aio.UnaryUnaryClientInterceptor, grpc.aio.StreamUnaryClient
 class Channels:
     """One channel per peer, opened when first asked for, and anew once the certificate on disk is another one.
 
-    A peer's HaasError is raised as the same class; a call without a timeout gets what is left of the current deadline.
+    It goes over all replicas of the peer, and past those that are not there. A peer's HaasError is raised as the same
+    class; a call without a timeout gets what is left of the current deadline.
     """
 
     def __init__(self, config: Config) -> None:
@@ -130,11 +138,16 @@ class Channels:
         if channel is not None:
             self._retire(channel)
         # The certificate must be that of `<service>.haas.internal`, whatever address it is reached by.
-        options = (*_OPTIONS, ("grpc.ssl_target_name_override", f"{service}.haas.internal"))
+        target, service_config = _target(self._config.peer(service))
+        options = (
+            *_OPTIONS,
+            ("grpc.service_config", json.dumps(service_config)),
+            ("grpc.ssl_target_name_override", f"{service}.haas.internal"),
+        )
         interceptors: Sequence[Any] = [_Outgoing(service), *tracing.client_interceptors()]
         authority, key, chain = (path.read_bytes() for path in self._paths)
         made = grpc.aio.secure_channel(
-            self._config.peer(service),
+            target,
             grpc.ssl_channel_credentials(authority, key, chain),
             options=options,
             interceptors=interceptors,

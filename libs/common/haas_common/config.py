@@ -1,5 +1,6 @@
 """The environment of a service, read once into a frozen value; nothing else reads os.environ."""
 
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -52,6 +53,30 @@ def _address(name: str, value: str) -> str:
     return value
 
 
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ipaddress.AddressValueError:
+        return False
+    return True
+
+
+def _part(service: str, value: str) -> str:
+    """The value when it reads as the service's name or that of one of its replicas."""
+    number = value.removeprefix(f"{service}-")
+    if value and value != service and not (number != value and number.isdigit() and int(number) > 1):
+        raise ConfigInvalid(f"HAAS_PART is {value!r}; it is {service}, or {service}-2 and so on.")
+    return value or service
+
+
+def _addresses(name: str, value: str) -> str:
+    """The value when it reads host:port, or several of them with commas between, all IPv4: what gRPC balances over."""
+    given = [_address(name, part.strip()) for part in value.split(",")]
+    if len(given) > 1 and not all(_is_ipv4(address.rpartition(":")[0]) for address in given):
+        raise ConfigInvalid(f"{name} is {value!r}; of several addresses each is an IPv4 one such as 127.0.0.1:9101.")
+    return ",".join(given)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """What a service is told from outside (docs/reference/environment.md).
@@ -67,8 +92,9 @@ class Config:
         aws_access_key_id: the bucket's key, where the secrets folder has none.
         aws_secret_access_key: its secret, never shown.
         aws_session_token: of temporary credentials, never shown.
-        peers: host:port by the service's name.
+        peers: host:port by the service's name; of a service with replicas several, with commas between.
         instance: the name under which this instance holds leases; the same after a restart, another per replica.
+        part: its name among the fleet's processes (HAAS_PART): that of the service, or planner-2.
         log_level: "debug", "info", "warning" or "error".
         checkpoint_events: a tenant's history is signed after so many new events,
         checkpoint_s: or so many seconds after the first of them.
@@ -86,6 +112,7 @@ class Config:
     store_dir: Path
     peers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     instance: str = ""
+    part: str = ""
     log_level: str = "info"
     checkpoint_events: int = CHECKPOINT_EVENTS
     checkpoint_s: float = CHECKPOINT_S
@@ -110,7 +137,7 @@ class Config:
             raise ConfigInvalid(f"{service!r} is no service; the services are {', '.join(SERVICES)}.")
         home = Path(_required(env, "HAAS_HOME", "the fleet's state folder"))
         names = {peer: f"HAAS_PEER_{peer.upper()}" for peer in SERVICES}
-        peers = {peer: _address(name, env[name].strip()) for peer, name in names.items() if env.get(name, "").strip()}
+        peers = {peer: _addresses(name, env[name].strip()) for peer, name in names.items() if env.get(name, "").strip()}
         listen = _address("HAAS_LISTEN", _required(env, "HAAS_LISTEN", "host:port of the gRPC server"))
         return cls(
             service=service,
@@ -121,6 +148,7 @@ class Config:
             store_dir=Path(env.get("HAAS_STORE_DIR", "").strip() or home / "store"),
             peers=MappingProxyType(peers),
             instance=env.get("HAAS_INSTANCE", "").strip() or f"{service}@{socket.gethostname()}/{listen}",
+            part=_part(service, env.get("HAAS_PART", "").strip()),
             checkpoint_events=int(_positive(env, "HAAS_CHECKPOINT_EVENTS", CHECKPOINT_EVENTS)),
             checkpoint_s=_positive(env, "HAAS_CHECKPOINT_S", CHECKPOINT_S),
             log_level=_choice(env, "HAAS_LOG_LEVEL", "info", LOG_LEVELS),
@@ -154,7 +182,7 @@ class Config:
         return self.secret_path(name).read_bytes()
 
     def peer(self, service: str) -> str:
-        """The address of another service.
+        """The address of another service; of one with replicas all of them, with commas between.
 
         Raises:
             ConfigInvalid: the environment does not name it.

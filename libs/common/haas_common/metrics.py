@@ -1,7 +1,8 @@
 """What a service counts, and the socket where it tells: docs/reference/metrics.md lists every metric.
 
-Prometheus text over HTTP/1.0 on `$HAAS_HOME/run/metrics/<service>.sock`, 0600: no port, and nobody but the fleet's own
-user. `haas metrics` prints it; an agent such as Telegraf or Vector scrapes the socket.
+Prometheus text over HTTP/1.0 on `$HAAS_HOME/run/metrics/<part>.sock` (a service, or planner-2 and so on), 0600: no
+port, and nobody but the fleet's own user. `haas metrics` prints it; an agent such as Telegraf or Vector scrapes the
+socket.
 """
 
 import asyncio
@@ -65,9 +66,9 @@ def text() -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def served(home: pathlib.Path, service: str) -> AsyncIterator[pathlib.Path]:
-    """Answers on the service's socket while the block runs; yields its path. Raises ConfigInvalid."""
-    path = home / "run" / "metrics" / f"{service}.sock"
+async def served(home: pathlib.Path, part: str) -> AsyncIterator[pathlib.Path]:
+    """Answers on the part's socket while the block runs; yields its path. Raises ConfigInvalid."""
+    path = home / "run" / "metrics" / f"{part}.sock"
     server = await asyncio.start_unix_server(_answer, sock=_bound(path), limit=_REQUEST_BYTES_MAX)
     async with server:
         try:

@@ -184,7 +184,7 @@ async def serve(
     `on_stopping` runs first (streams say farewell), `on_stop` last, also after a failure.
     """
     try:
-        async with _stop_signals() as stop, metrics.served(config.home, config.service):
+        async with _stop_signals() as stop, metrics.served(config.home, config.part or config.service):
             running = await started(
                 config, add_services, services, on_start=on_start, reflected=reflected, limits=limits
             )

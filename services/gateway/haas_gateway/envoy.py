@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True, help="the fleet's state folder")
     parser.add_argument("--secrets", type=Path, help="the folder of secrets; <home>/secrets unless given")
     parser.add_argument("--listen", default="127.0.0.1:8443", help="host:port for clients")
-    parser.add_argument("--upstream", action="append", default=[], help="service=host:port, once per service")
+    parser.add_argument("--upstream", action="append", default=[], help="service=host:port[,host:port], once a service")
     parser.add_argument("--otlp", help="the OTLP/HTTP endpoint for traces")
     parser.add_argument("--cors-origin", action="append", default=[], help="an origin whose scripts may call")
     parser.add_argument("--access-log", default="envoy/access.log", help="where access is logged; /dev/stdout works")

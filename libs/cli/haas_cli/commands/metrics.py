@@ -9,7 +9,7 @@ import click
 from haas_cli import api
 from haas_cli.errors import Exit, Unavailable
 from haas_cli.fleet.home import Home
-from haas_cli.fleet.parts import SERVICES
+from haas_cli.fleet.parts import SERVICES, replicas
 from haas_cli.fleet.state import read
 from haas_common.sockets import short_path
 
@@ -20,16 +20,19 @@ _ANSWER_S = 3.0
 @click.argument("service", required=False, type=click.Choice(SERVICES))
 @api.json_option
 def command(service: str | None, as_json: bool) -> int:
-    """Print what the services count, or one SERVICE, as Prometheus text (docs/reference/metrics.md)."""
+    """Print what the services count, or one SERVICE, as Prometheus text (docs/reference/metrics.md).
+
+    Of a service with replicas each tells its own.
+    """
     home = Home.from_env()
-    read(home)  # says so when no fleet runs
-    names = [service] if service else SERVICES
+    found = read(home)
+    names = [name for wanted in ([service] if service else SERVICES) for name in replicas(wanted, found.parts)]
     told = {name: _told(home.run / "metrics" / f"{name}.sock", name) for name in names}
     if as_json:
         api.print_json({name: _samples(text) for name, text in told.items()})
         return int(Exit.OK)
     for name, text in told.items():
-        if service is None:
+        if len(names) > 1:
             click.echo(f"# {name}")
         click.echo(text, nl=False)
     return int(Exit.OK)

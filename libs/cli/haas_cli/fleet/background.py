@@ -1,10 +1,13 @@
-"""The supervisor of `haas up --detach`: tells its starter one JSON event a line, then goes on in silence."""
+"""The supervisor of `haas up --detach`: tells its starter one JSON event a line, then goes on in silence.
+
+Its arguments are those of `haas up --scale`.
+"""
 
 import json
 import os
 import sys
 
-from haas_cli.commands.up import run_supervisor
+from haas_cli.commands.up import parse_scale, run_supervisor
 from haas_cli.errors import CliError
 from haas_cli.fleet.home import Home
 
@@ -24,10 +27,10 @@ def _fall_silent() -> None:
     os.close(nowhere)
 
 
-def main() -> int:
-    """Runs the fleet until SIGTERM; returns the exit status."""
+def main(arguments: list[str]) -> int:
+    """Runs the fleet until SIGTERM, with so many of a service as the arguments say; returns the exit status."""
     try:
-        run_supervisor(Home.from_env(), _tell)
+        run_supervisor(Home.from_env(), _tell, parse_scale(arguments))
     except CliError as error:
         _tell({"event": "failed", "reason": error.reason, "message": error.message})
         return int(error.exit_status)
@@ -35,4 +38,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -3,9 +3,10 @@
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from haas_cli.errors import FleetError
 from haas_cli.fleet import envoy, postgres, valkey
@@ -15,6 +16,8 @@ from haas_cli.fleet.process import Command
 from haas_cli.fleet.valkey import Valkey
 
 SERVICES = ("gateway", "orchestrator", "planner", "notifier", "mcp")
+#: Services of which several may run, and how many: the planner's replicas share its sixteen shards.
+SCALABLE = {"planner": 8}
 # What services and steps may know of the caller's environment; HAAS_DATABASE_URL (an administrator's) is for the
 # migration only.
 _PASSED = (
@@ -62,15 +65,47 @@ class Ports:
 
     Attributes:
         edge: Envoy's public port.
-        services: The services' gRPC ports, by name.
+        services: The gRPC ports, by the part's name: a service's, or planner-2 and so on.
     """
 
     edge: int
     services: Mapping[str, int] = field(default_factory=dict)
 
+    def peers(self) -> dict[str, str]:
+        """Returns HAAS_PEER_<SERVICE> of every service: the addresses of its replicas, with commas between."""
+        return {
+            f"HAAS_PEER_{service.upper()}": ",".join(f"127.0.0.1:{self.services[name]}" for name in names)
+            for service in SERVICES
+            if (names := replicas(service, self.services))
+        }
 
-def choose_ports(environ: Mapping[str, str] | None = None) -> Ports:
+
+def part_names(scale: Mapping[str, int]) -> list[str]:
+    """Returns the names of the services' parts: the first replica has the service's, the others planner-2 and so on."""
+    return [
+        name
+        for service in SERVICES
+        for name in (service, *(f"{service}-{n}" for n in range(2, scale.get(service, 1) + 1)))
+    ]
+
+
+def service_of(name: str) -> str:
+    """Returns the service that a part is a replica of; of what is no service's part, its own name."""
+    service, dash, number = name.rpartition("-")
+    return service if dash and service in SCALABLE and number.isdigit() else name
+
+
+def replicas(service: str, names: Iterable[str]) -> list[str]:
+    """Returns which of the parts run a service, in their order."""
+    return [name for name in names if service_of(name) == service]
+
+
+def choose_ports(environ: Mapping[str, str] | None = None, scale: Mapping[str, int] = MappingProxyType({})) -> Ports:
     """Picks free loopback ports; the edge's comes from HAAS_EDGE_PORT.
+
+    Args:
+        environ: The caller's environment.
+        scale: How many of a service run, where it is more than one.
 
     Raises:
         FleetError: HAAS_EDGE_PORT is no port, or somebody listens there.
@@ -93,7 +128,8 @@ def choose_ports(environ: Mapping[str, str] | None = None) -> Ports:
             reason="PORT_TAKEN",
         ) from error
     # All held open until the last is known, so that none is given twice.
-    sockets = [socket.socket() for _ in SERVICES]
+    names = part_names(scale)
+    sockets = [socket.socket() for _ in names]
     try:
         for held in sockets:
             held.bind(("127.0.0.1", 0))
@@ -101,7 +137,7 @@ def choose_ports(environ: Mapping[str, str] | None = None) -> Ports:
     finally:
         for held in sockets:
             held.close()
-    return Ports(edge, dict(zip(SERVICES, numbers, strict=True)))
+    return Ports(edge, dict(zip(names, numbers, strict=True)))
 
 
 def fleet(home: Home, ports: Ports, environ: Mapping[str, str] | None = None) -> list[Part]:
@@ -131,11 +167,11 @@ def fleet(home: Home, ports: Ports, environ: Mapping[str, str] | None = None) ->
         _step(home, ports, environ, "migrate", after=("secrets",) if external else ("secrets", "postgres")),
         _step(home, ports, environ, "edge", after=("secrets",)),
     ]
-    parts += [_service(home, ports, environ, name) for name in SERVICES]
+    parts += [_service(home, ports, environ, name) for name in ports.services]
     edge = envoy.Envoy(home, ports.edge)
     parts.append(
         # After the services: its first round of health checks then passes, and it stops before them.
-        Part("envoy", edge.command, after=("edge", *SERVICES), ready_line=envoy.READY_LINE, port=ports.edge),
+        Part("envoy", edge.command, after=("edge", *ports.services), ready_line=envoy.READY_LINE, port=ports.edge),
     )
     return parts
 
@@ -151,13 +187,14 @@ def embedded_valkey(home: Home) -> Valkey:
 
 
 def service_environment(home: Home, ports: Ports, environ: Mapping[str, str], name: str) -> dict[str, str]:
-    """Returns the whole environment of a service."""
+    """Returns the whole environment of a service's part."""
     found = _passed(environ)
     found |= {
         "HAAS_ENV": environ.get("HAAS_ENV", "").strip() or "dev",
         "HAAS_HOME": str(home.root),
         "HAAS_LISTEN": f"127.0.0.1:{ports.services[name]}",
-        "HAAS_SECRETS_DIR": str(home.secrets / name),
+        "HAAS_PART": name,
+        "HAAS_SECRETS_DIR": str(home.secrets / service_of(name)),
         "HAAS_STORE_DIR": str(home.store),
         # The same after a restart, so that leases and claims of a dead process are taken over at once.
         "HAAS_INSTANCE": f"{name}@{socket.gethostname()}:{home.root}",
@@ -165,8 +202,7 @@ def service_environment(home: Home, ports: Ports, environ: Mapping[str, str], na
         "MALLOC_ARENA_MAX": "2",
         "PYTHONUNBUFFERED": "1",
     }
-    found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}
-    return found
+    return found | ports.peers()
 
 
 def _passed(environ: Mapping[str, str]) -> dict[str, str]:
@@ -177,7 +213,7 @@ def _service(home: Home, ports: Ports, environ: Mapping[str, str], name: str) ->
     def command() -> Command:
         # -P: the working directory stays out of sys.path.
         return Command(
-            argv=(sys.executable, "-P", "-m", f"haas_{name}"),
+            argv=(sys.executable, "-P", "-m", f"haas_{service_of(name)}"),
             cwd=home.root,
             environment=service_environment(home, ports, environ, name),
         )
@@ -199,7 +235,7 @@ def _step(
         found = _passed(environ)
         found |= {"HAAS_HOME": str(home.root), "HAAS_DATABASE_URL": environ.get("HAAS_DATABASE_URL", "")}
         found |= {"HAAS_EDGE_PORT": str(ports.edge), "HAAS_EDGE_HOSTS": environ.get("HAAS_EDGE_HOSTS", "")}
-        found |= {f"HAAS_PEER_{peer.upper()}": f"127.0.0.1:{port}" for peer, port in ports.services.items()}
+        found |= ports.peers()
         argv = (sys.executable, "-P", "-m", "haas_cli.fleet.prepare", name)
         return Command(argv=argv, cwd=Path("/"), environment=found)
 

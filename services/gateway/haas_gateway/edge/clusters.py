@@ -1,6 +1,7 @@
 """The services behind the edge: mTLS 1.3 with their identity checked, health, limits."""
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,16 +13,29 @@ SDS_CLIENT = "envoy/sds/client.yaml"
 SDS_MESH = "envoy/sds/mesh.yaml"
 
 
-def _endpoint(name: str, host: str, port: int) -> dict[str, Any]:
-    """Where it is: an address, or a name that DNS knows (compose)."""
+def _endpoints(name: str, places: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Where its replicas are: addresses, or names that DNS knows (compose)."""
+    known = all(_is_address(host) for host, _ in places)
+    addresses = [{"socket_address": {"address": host, "port_value": port}} for host, port in places]
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}} for address in addresses]}]
+    return {
+        "type": "STATIC" if known else "STRICT_DNS",
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
+    }
+
+
+def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
-        kind = "STATIC"
     except ValueError:
-        kind = "STRICT_DNS"
-    address = {"socket_address": {"address": host, "port_value": port}}
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
-    return {"type": kind, "load_assignment": {"cluster_name": name, "endpoints": endpoints}}
+        return False
+    return True
+
+
+def _places(addresses: str) -> list[tuple[str, int]]:
+    """Host and port of each host:port, with commas between them."""
+    parts = [address.strip().rpartition(":") for address in addresses.split(",")]
+    return [(host.strip("[]"), int(port)) for host, _, port in parts]
 
 
 def _http2() -> dict[str, Any]:
@@ -65,14 +79,13 @@ def _mtls(service: str) -> dict[str, Any]:
     }
 
 
-def _service(service: str, address: str) -> dict[str, Any]:
-    """One service of the fleet."""
-    host, _, port = address.rpartition(":")
+def _service(service: str, addresses: str) -> dict[str, Any]:
+    """One service of the fleet: calls go round its replicas, past those whose health check fails."""
     return {
         "name": service,
         "connect_timeout": "1s",
         "per_connection_buffer_limit_bytes": WINDOW_BYTES,
-        **_endpoint(service, host.strip("[]"), int(port)),
+        **_endpoints(service, _places(addresses)),
         **_http2(),
         **_mtls(service),
         # The default of 3 retries at once failed 40 requests in six restarts; 200 failed none of 4,438.
@@ -106,7 +119,7 @@ def _collector(endpoint: str) -> dict[str, Any]:
     url = urlsplit(endpoint)
     secure = url.scheme == "https"
     host, port = url.hostname or "localhost", url.port or (443 if secure else 80)
-    cluster: dict[str, Any] = {"name": "otlp", "connect_timeout": "1s", **_endpoint("otlp", host, port)}
+    cluster: dict[str, Any] = {"name": "otlp", "connect_timeout": "1s", **_endpoints("otlp", [(host, port)])}
     if secure:
         trusted = {"trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"}}
         exact = {"san_type": "DNS", "matcher": {"exact": host}}
@@ -125,5 +138,5 @@ def _collector(endpoint: str) -> dict[str, Any]:
 
 def clusters(settings: EdgeSettings) -> list[dict[str, Any]]:
     """Every upstream."""
-    services = [_service(name, address) for name, address in sorted(settings.upstreams.items())]
+    services = [_service(name, addresses) for name, addresses in sorted(settings.upstreams.items())]
     return [*services, _collector(settings.otlp_endpoint)] if settings.otlp_endpoint else services

@@ -27,7 +27,7 @@ class EdgeSettings:
         secrets: the folder of secrets; its `edge/` holds what Envoy needs.
         listen_host: where clients connect to.
         listen_port: see listen_host; one TLS port for gRPC, REST and gRPC-Web.
-        upstreams: host:port by the service's name.
+        upstreams: host:port by the service's name; of one with replicas several, with commas between.
         admin_socket: Envoy's admin, a 0600 unix socket, relative to the home.
         concurrency: Envoy's worker threads, for who starts it (`--concurrency`).
         otlp_endpoint: where traces go (OTLP over HTTP), None for nowhere.
