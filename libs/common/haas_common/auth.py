@@ -59,6 +59,8 @@ SCOPES_BY_ROLE: Mapping[str, tuple[str, ...]] = {
     "admin": (*_MEMBER, "audit.sign", "data.erase", "data.export", "profiles.write"),
     # Reads every project of its tenant, whichever the token names.
     "auditor": ("artifacts.read", "audit.read", "audit.sign", "events.read"),
+    # A remote worker is handed what its tasks read, and can ask for nothing else.
+    "worker": ("workers.run",),
     ROLE_OPERATOR: ("reflection", "tenants.read", "tenants.write", "tokens.issue"),
 }
 
@@ -74,7 +76,7 @@ class Claims:
         subject: the user or agent.
         tenant_id: the tenant; "*" for the operator.
         projects: the projects that it opens; ("*",) for the operator.
-        roles: "viewer", "member", "admin", "auditor" or "operator".
+        roles: "viewer", "member", "admin", "auditor", "worker" or "operator".
         scopes: what it may do.
         agents: whose notifications the holder receives.
         audience: "haas-api" or "haas-internal".

@@ -7,7 +7,7 @@ import click
 from haas_cli.errors import Exit, UsageError
 from haas_cli.fleet.home import Home
 
-ROLES = click.Choice(["viewer", "member", "admin", "auditor"])
+ROLES = click.Choice(["viewer", "member", "admin", "auditor", "worker"])
 
 
 @click.command()

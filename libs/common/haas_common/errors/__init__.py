@@ -14,11 +14,12 @@
     ├── Aborted ── StreamVersionConflict, LeaseLost, LockHeld
     ├── FailedPrecondition
     │   └── PlanStateConflict, TaskStateConflict, SignalUnexpected, ContractBroken, ApprovalRejected,
-    │       QuorumUnreachable, PlanUnreachable, InputMissing, ToolFailed, SandboxUnavailable, ProfileMissing,
-    │       SessionEnded, ArtifactStatusConflict, DataErased
+    │       QuorumUnreachable, PlanUnreachable, InputMissing, ToolFailed, WorkerFailed, SandboxUnavailable,
+    │       ProfileMissing, SessionEnded, ArtifactStatusConflict, DataErased
     ├── DeadlineExceeded ── ToolTimeout, SignalTimeout, DeadlinePassed
     ├── ResourceExhausted ── RateLimited, Overloaded, BudgetExceeded, PayloadTooLarge
-    ├── Unavailable ── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, BreakerOpen, ModelFailed, Gateway
+    ├── Unavailable
+    │   └── LimiterUnavailable, DatabaseUnavailable, ServiceUnavailable, WorkerLost, BreakerOpen, ModelFailed, Gateway
     ├── CursorOutOfRange
     ├── HashMismatch
     ├── CallCancelled
@@ -82,6 +83,7 @@ from haas_common.errors.capacity import (
     SignalTimeout,
     ToolTimeout,
     Unavailable,
+    WorkerLost,
 )
 from haas_common.errors.state import (
     Aborted,
@@ -111,6 +113,7 @@ from haas_common.errors.state import (
     TaskStateConflict,
     ToolFailed,
     ToolUnknown,
+    WorkerFailed,
 )
 from haas_common.errors.wire import (
     from_rpc,
@@ -194,6 +197,8 @@ __all__ = [
     "ToolUnknown",
     "Unauthenticated",
     "Unavailable",
+    "WorkerFailed",
+    "WorkerLost",
     "from_rpc",
     "from_status",
 ]

@@ -89,6 +89,12 @@ class BreakerOpen(Unavailable):
     reason = "BREAKER_OPEN"
 
 
+class WorkerLost(Unavailable):
+    """The remote worker that did the task is gone or has been silent for too long."""
+
+    reason = "WORKER_LOST"
+
+
 class ModelFailed(Unavailable):
     """The model behind HAAS_LLM_BASE_URL failed or answered outside its contract."""
 

@@ -125,6 +125,12 @@ class ToolFailed(FailedPrecondition):
     reason = "TOOL_FAILED"
 
 
+class WorkerFailed(FailedPrecondition):
+    """A remote worker did the task and failed."""
+
+    reason = "WORKER_FAILED"
+
+
 class SandboxUnavailable(FailedPrecondition):
     """This machine offers no sandbox, so code is not run at all."""
 
