@@ -38,6 +38,7 @@ COMMANDS = {
     "projections": "List and rebuild the read models.",
     "notifications": "Read the inbox.",
     "tools": "List and call tools.",
+    "agents": "List, register and pause agents.",
 }
 
 

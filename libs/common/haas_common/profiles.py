@@ -53,12 +53,35 @@ class Quotas(_Part):
     tokens_month: int | None = Field(default=None, ge=0, le=10**12)
 
 
+class Concurrency(_Part):
+    """How much is done at a time."""
+
+    tasks_max: int | None = Field(default=None, ge=1, le=100_000)
+
+
+class Breaker(_Part):
+    """When a tool that fails is left alone: after so many failures in a row, for so many seconds."""
+
+    failures: int = Field(default=5, ge=1, le=1_000)
+    cool_down_s: int = Field(default=30, ge=1, le=86_400)
+
+
+class Budget(_Part):
+    """What one plan may use up. Money is in millionths of the tenant's currency."""
+
+    tokens_plan: int | None = Field(default=None, ge=1, le=10**12)
+    money_micros_plan: int | None = Field(default=None, ge=1, le=10**15)
+
+
 class Policies(_Part):
     """What the app may do."""
 
     tools_allowed: list[Name] = Field(default_factory=list, max_length=200)
     rate_limits: dict[Name, RateLimit] = Field(default_factory=dict, max_length=200)
     quotas: Quotas = Quotas()
+    concurrency: Concurrency = Concurrency()
+    breaker: Breaker = Breaker()
+    budget: Budget = Budget()
 
 
 class Intent(_Part):
@@ -107,7 +130,13 @@ class InputSpec(_Part):
 
 
 class Profile(_Part):
-    """An app's profile, checked. `skills` is a list of names or "all"; `brand` holds free facts about the brand."""
+    """An app's profile, checked.
+
+    Attributes:
+        skills: a list of names, or "all".
+        flags: what is off unless it is asked for.
+        brand: free facts about the brand.
+    """
 
     profile_id: Name
     display_name: Text | None = None
@@ -120,6 +149,7 @@ class Profile(_Part):
     intents: dict[Name, Intent] = Field(default_factory=dict, max_length=100)
     inputs: dict[Slug, InputSpec] = Field(default_factory=dict, max_length=100)
     http_hosts: list[Host] = Field(default_factory=list, max_length=200)
+    flags: dict[Slug, bool] = Field(default_factory=dict, max_length=50)
     brand: dict[Slug, Text | int | float | bool | list[Text]] = Field(default_factory=dict, max_length=50)
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from haas.orchestrator.v1 import (
     privacy_pb2,
     privacy_pb2_grpc,
 )
-from haas.planner.v1 import graph_pb2
+from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2
 from haas_client import messages, settings
 from haas_client.errors import HaasError, from_rpc
 from haas_client.retries import Attempts, Resumes
@@ -68,6 +68,7 @@ class HaasClient:
         self._tools = mcp_pb2_grpc.ToolsStub(self._channel)
         self._identity = identity_pb2_grpc.IdentityStub(self._channel)
         self._tenancy = tenancy_pb2_grpc.TenancyStub(self._channel)
+        self._agents = agents_pb2_grpc.AgentsStub(self._channel)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -333,6 +334,30 @@ class HaasClient:
         """Reads what the project used by day, e.g. from "2026-11-01"; the last thirty days unless given."""
         request = tenancy_pb2.GetUsageRequest(first_day=first_day, last_day=last_day)
         return self._call(self._tenancy.GetUsage, request)
+
+    # ── Agents ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list_agents(self) -> list[agents_pb2.Agent]:
+        """Lists who does the project's tasks, with what they did in the last 90 days."""
+        return list(self._call(self._agents.ListAgents, agents_pb2.ListAgentsRequest()).agents)
+
+    def register_agent(
+        self, agent_id: str, skills: Sequence[str], kind: str = "specialist", running_max: int = 0
+    ) -> agents_pb2.Agent:
+        """Registers an agent ("specialist" or "leader") for skills, or changes it; `running_max` 0: no limit."""
+        request = agents_pb2.RegisterAgentRequest(
+            agent_id=agent_id,
+            kind=agents_pb2.AgentKind.Value(f"AGENT_KIND_{kind.upper()}"),
+            skills=skills,
+            running_max=running_max,
+        )
+        return self._call(self._agents.RegisterAgent, request).agent
+
+    def set_agent_state(self, agent_id: str, *, paused: bool) -> agents_pb2.Agent:
+        """Pauses an agent, so that it gets no more tasks, or lets it work again."""
+        state = agents_pb2.AGENT_STATE_PAUSED if paused else agents_pb2.AGENT_STATE_ACTIVE
+        request = agents_pb2.SetAgentStateRequest(agent_id=agent_id, state=state)
+        return self._call(self._agents.SetAgentState, request).agent
 
     # ── How calls are made ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -17,7 +17,7 @@ from haas.gateway.v1 import (
 from haas.mcp.v1 import mcp_pb2
 from haas.notifier.v1 import notifier_pb2
 from haas.orchestrator.v1 import artifacts_pb2, orchestrator_pb2
-from haas.planner.v1 import planner_pb2
+from haas.planner.v1 import agents_pb2, planner_pb2
 from haas_common.auth import Issuer
 from haas_common.blobs import open_blobs
 from haas_common.config import Config
@@ -41,7 +41,7 @@ SERVICES = (
 )
 REFLECTED = tuple(
     service.full_name
-    for module in (mcp_pb2, notifier_pb2, orchestrator_pb2, artifacts_pb2, planner_pb2)
+    for module in (mcp_pb2, notifier_pb2, orchestrator_pb2, artifacts_pb2, planner_pb2, agents_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from haas_common.errors import HaasError, InputMissing, PlanUnreachable
 from haas_common.formats import months_in
 from haas_common.profiles import Profile
+from haas_planner.agents.domain import FLAG, preferred, written
 from haas_planner.graph import Graph, Input, Slot, Task
 from haas_planner.skills.spec import SkillSpec, is_optional, matches
 
@@ -79,6 +81,7 @@ def draft(
     inputs: Sequence[Input],
     slots: Mapping[str, str],
     language: str,
+    places: Mapping[str, int] = MappingProxyType({}),
 ) -> Graph:
     """Chains backwards from the goals' types to what is there.
 
@@ -89,6 +92,7 @@ def draft(
         inputs: what is there, the brief included (type "doc.brief").
         slots: what the objective says; "period" ("2025-10-01..2025-12-31") decides about month by month work.
         language: of the tasks' titles.
+        places: of leaders by their results, see `offered`.
 
     Raises:
         InputMissing: a goal could be reached with an input that is absent; the message names it and its use.
@@ -98,7 +102,9 @@ def draft(
         raise PlanUnreachable(
             "The objective asks for nothing that a skill produces; name what you need.", missing="goals"
         )
-    search = Search(profile, offered(profile, specs), _in_order(inputs, profile), months_in(slots.get("period", "")))
+    search = Search(
+        profile, offered(profile, specs, places), _in_order(inputs, profile), months_in(slots.get("period", ""))
+    )
     wanted: list[str] = []
     for goal in dict.fromkeys(goals):
         search.missing.clear()
@@ -113,11 +119,29 @@ def draft(
     return _graph(search.done, wanted, inputs, slots, language)
 
 
-def offered(profile: Profile, specs: Sequence[SkillSpec]) -> list[SkillSpec]:
-    """Returns the skills that the profile offers: leaders in the profile's own order, then the registry's order."""
-    rank = {name: i for i, name in enumerate(profile.leaders)}
-    mine = [s for s in specs if profile.offers(s.name)]
-    return sorted(mine, key=lambda s: rank.get(s.name, len(rank)))
+def offered(
+    profile: Profile, specs: Sequence[SkillSpec], places: Mapping[str, int] = MappingProxyType({})
+) -> list[SkillSpec]:
+    """Returns the skills that the profile offers: leaders in the profile's own order, then the registry's order.
+
+    Args:
+        profile: whose skills.
+        specs: the registry.
+        places: of leaders' skills among those that produce the same, by results (`Roster.places`). With the profile's
+            flag, results come before the profile's order; leaders change places with one another only.
+    """
+    found = preferred(profile, specs)
+    if not places or not profile.flags.get(FLAG, False):
+        return found
+    rivals: dict[tuple[str, ...], list[int]] = {}
+    for n, spec in enumerate(found):
+        if spec.kind == "leader":
+            rivals.setdefault(written(spec), []).append(n)
+    for numbers in rivals.values():
+        ranked = sorted((found[n] for n in numbers), key=lambda s: places.get(s.name, len(found)))
+        for n, spec in zip(numbers, ranked, strict=True):
+            found[n] = spec
+    return found
 
 
 def _in_order(inputs: Sequence[Input], profile: Profile) -> list[Input]:

@@ -151,7 +151,8 @@ def _begin(connection: psycopg.Connection[Any], export: Export) -> None:
     connection.execute("INSERT INTO haas.tenants (tenant_id) VALUES (%s) ON CONFLICT DO NOTHING", (tenant_id,))
     # A relay that has read nothing yet begins behind what is taken in.
     connection.execute(
-        "INSERT INTO haas.relay_cursors (name, xid, id) VALUES ('notifier', '1', 0), ('usage', '1', 0)"
+        "INSERT INTO haas.relay_cursors (name, xid, id) VALUES ('notifier', '1', 0), ('usage', '1', 0),"
+        " ('agents', '1', 0)"
         " ON CONFLICT (name) DO UPDATE SET xid = '1' WHERE relay_cursors.xid = '0'"
     )
 

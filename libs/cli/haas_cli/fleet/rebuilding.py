@@ -28,6 +28,10 @@ READ_MODELS = (
     ReadModel("artifacts", "artifacts_read", "haas_orchestrator.projection", _WRITERS),
     ReadModel("locks", "resource_locks", "haas_mcp.projection", _WRITERS),
     ReadModel("notifications", "notifications", "haas_notifier.projection", _WRITERS),
+    ReadModel("agents", "agents", "haas_planner.agents.projection", _WRITERS),
+    ReadModel(
+        "agent_results", "agent_results", "haas_planner.agents.projection", "by a projector that tails the history"
+    ),
     ReadModel("usage", "usage", "haas_gateway.projection", "by a projector that tails the history"),
 )
 
