@@ -912,4 +912,21 @@ CREATE POLICY holders ON members
   USING ('member/' || kind = (SELECT haas.lease())) WITH CHECK ('member/' || kind = (SELECT haas.lease()));
 GRANT SELECT, INSERT, UPDATE, DELETE ON members TO haas_app;
 
+-- ── Remote workers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+-- What the remote workers of a project can do, kept so that plans are validated while none is there.
+CREATE TABLE worker_skills (
+  tenant_id scope_id NOT NULL,
+  project_id scope_id NOT NULL,
+  skill text NOT NULL,
+  agent_id text NOT NULL,
+  -- {"title": …, "reads": [{"name": …, "type": …, "schema": …}], "writes": […]}
+  contract json NOT NULL,
+  registered_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, project_id, skill),
+  FOREIGN KEY (tenant_id, project_id) REFERENCES projects
+);
+SELECT haas.guard('haas.worker_skills');
+GRANT SELECT, INSERT, UPDATE (contract, registered_at) ON worker_skills TO haas_app;
+
 RESET ROLE;

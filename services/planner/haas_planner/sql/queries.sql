@@ -194,3 +194,24 @@ SELECT event_type, task_id, actor, payload #>> '{task,kind}' AS kind, payload #>
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version < %(below)s
    AND event_type IN ('TaskPlanned', 'TaskStarted')
  ORDER BY version;
+
+-- keep_worker_skill --
+-- Keeps a remote skill's contract unless it is another agent's or the project has enough others; says how that went.
+WITH others AS (
+  SELECT count(*) AS n
+    FROM (SELECT 1 FROM worker_skills WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND skill <> %(skill)s
+           LIMIT %(skills_max)s) AS other
+), kept AS (
+  INSERT INTO worker_skills AS w (tenant_id, project_id, skill, agent_id, contract)
+  SELECT %(tenant_id)s, %(project_id)s, %(skill)s, %(agent_id)s, %(contract)s::json FROM others WHERE n < %(skills_max)s
+  ON CONFLICT (tenant_id, project_id, skill) DO UPDATE
+     SET contract = excluded.contract, registered_at = excluded.registered_at
+   WHERE w.agent_id = excluded.agent_id
+  RETURNING 1
+)
+SELECT others.n AS others, EXISTS (SELECT FROM kept) AS kept FROM others;
+
+-- worker_skills --
+-- The remote skills of a project.
+SELECT skill, agent_id, contract FROM worker_skills
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s ORDER BY skill LIMIT 1000;

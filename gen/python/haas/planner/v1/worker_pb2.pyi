@@ -22,7 +22,7 @@ WORKER_REFUSAL_REASON_SUPERSEDED: WorkerRefusalReason
 WORKER_REFUSAL_REASON_CONTRACT_BROKEN: WorkerRefusalReason
 
 class WorkRequest(_message.Message):
-    __slots__ = ("tenant_id", "project_id", "registration", "credit", "heartbeat", "completions", "failures")
+    __slots__ = ("tenant_id", "project_id", "registration", "credit", "heartbeat", "completions", "failures", "leaving")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     REGISTRATION_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class WorkRequest(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     COMPLETIONS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     project_id: str
     registration: WorkerRegistration
@@ -37,7 +38,8 @@ class WorkRequest(_message.Message):
     heartbeat: WorkerHeartbeat
     completions: _containers.RepeatedCompositeFieldContainer[WorkerCompletion]
     failures: _containers.RepeatedCompositeFieldContainer[WorkerFailure]
-    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., credit: _Optional[int] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., completions: _Optional[_Iterable[_Union[WorkerCompletion, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[WorkerFailure, _Mapping]]] = ...) -> None: ...
+    leaving: bool
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., registration: _Optional[_Union[WorkerRegistration, _Mapping]] = ..., credit: _Optional[int] = ..., heartbeat: _Optional[_Union[WorkerHeartbeat, _Mapping]] = ..., completions: _Optional[_Iterable[_Union[WorkerCompletion, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[WorkerFailure, _Mapping]]] = ..., leaving: _Optional[bool] = ...) -> None: ...
 
 class WorkResponse(_message.Message):
     __slots__ = ("registered", "tasks", "cancelled", "accepted", "refused")

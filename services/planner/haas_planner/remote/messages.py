@@ -1,0 +1,114 @@
+"""The workers' contract: messages to domain values and back."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf import timestamp_pb2
+
+from haas.planner.v1 import worker_pb2
+from haas_common.db import Scope
+from haas_common.errors import ContractBroken, FieldInvalid
+from haas_common.strings import nul_in
+from haas_planner import schemas
+from haas_planner.remote.book import Ticket
+from haas_planner.remote.domain import Contract, ContractSlot, Given, Registration, Written
+from haas_planner.remote.pool import Said
+
+
+def registration_of(request: worker_pb2.WorkRequest, scope: Scope, subject: str) -> Registration:
+    """Returns who a worker says it is.
+
+    Raises:
+        FieldInvalid: the first message registers nobody, names a skill or a value twice, or has a schema that is none.
+    """
+    if not request.HasField("registration"):
+        raise FieldInvalid("The first message registers the worker.", field="registration", rule="required")
+    given = request.registration
+    contracts = tuple(_contract(skill, given.agent_id) for skill in given.skills)
+    _check_once([contract.name for contract in contracts], "registration.skills")
+    return Registration(scope, given.worker_id, given.agent_id, subject, contracts, tuple(given.tokens))
+
+
+def _contract(skill: worker_pb2.WorkerSkill, agent_id: str) -> Contract:
+    reads, writes = (tuple(_slot(slot, skill.name) for slot in slots) for slots in (skill.reads, skill.writes))
+    _check_once([slot.name for slot in (*reads, *writes)], f"registration.skills.{skill.name}")
+    for slot in writes:
+        if slot.type[-1] in "*?+":
+            raise FieldInvalid(f"{skill.name}.{slot.name}: what is written has one type.", field=slot.name, rule="type")
+    return Contract(skill.name, agent_id, skill.title, reads, writes)
+
+
+def _slot(slot: worker_pb2.WorkerSlot, skill: str) -> ContractSlot:
+    if not slot.schema_json:
+        return ContractSlot(slot.name, slot.type)
+    try:
+        schema = json.loads(slot.schema_json)
+        schemas.check_schema(schema)
+    except (ValueError, RecursionError) as error:
+        text = f"{skill}.{slot.name}: {str(error)[:200]}."
+        raise FieldInvalid(text, field=f"{skill}.{slot.name}", rule="schema") from error
+    return ContractSlot(slot.name, slot.type, schema)
+
+
+def _check_once(names: Iterable[str], where: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise FieldInvalid(f"{where}: “{name}” stands twice.", field=where, rule="unique")
+        seen.add(name)
+
+
+def written_of(outputs: Mapping[str, worker_pb2.WorkerOutput]) -> dict[str, Written]:
+    """Returns results. Raises ContractBroken for data that is no JSON."""
+    found = {}
+    for name, output in outputs.items():
+        try:
+            data = json.loads(output.data_json, parse_constant=_refuse) if output.data_json else {}
+        except (ValueError, RecursionError):
+            raise ContractBroken(f"{name}: the data is no JSON.", field=name, rule="json") from None
+        if nul_in(data):
+            raise ContractBroken(f"{name}: the data holds a NUL.", field=name, rule="json")
+        found[name] = Written(output.title, output.body_md, data)
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def response_of(said: Said) -> worker_pb2.WorkResponse:
+    """Returns what has gathered as one message."""
+    refusals = [(token, worker_pb2.WORKER_REFUSAL_REASON_SUPERSEDED) for token in said.superseded]
+    refusals += [(token, worker_pb2.WORKER_REFUSAL_REASON_CONTRACT_BROKEN) for token in said.broken]
+    return worker_pb2.WorkResponse(
+        tasks=[_task(ticket) for ticket in said.tasks],
+        cancelled=said.cancelled,
+        accepted=said.accepted,
+        refused=[worker_pb2.WorkerRefusal(token=token, reason=reason) for token, reason in refusals],
+    )
+
+
+def registered(worker_id: str, heartbeat_s: float, expires_at: float) -> worker_pb2.WorkResponse:
+    """Returns the answer to a registration."""
+    expire_time = timestamp_pb2.Timestamp(seconds=int(expires_at))
+    return worker_pb2.WorkResponse(
+        registered=worker_pb2.WorkerRegistered(worker_id=worker_id, heartbeat_s=heartbeat_s, expire_time=expire_time)
+    )
+
+
+def _task(ticket: Ticket) -> worker_pb2.WorkerTask:
+    job = ticket.job
+    return worker_pb2.WorkerTask(
+        token=ticket.token, plan_id=job.plan_id, task_id=job.task_id, attempt=job.attempt, skill=job.skill,
+        objective=job.objective, language=job.language, heartbeat_s=ticket.heartbeat_s, writes=job.writes,
+        params_json=json.dumps(dict(job.params), ensure_ascii=False, separators=(",", ":")),
+        deadline=timestamp_pb2.Timestamp(seconds=int(job.deadline.timestamp())),
+        inputs={name: _input(given) for name, given in job.inputs.items()},
+    )  # fmt: skip
+
+
+def _input(given: Given) -> worker_pb2.WorkerInput:
+    return worker_pb2.WorkerInput(
+        type=given.type, artifact_id=given.artifact_id, data_json=given.data_json, body_md=given.body_md
+    )
