@@ -47,6 +47,8 @@ class Compile:
     profile_version: int
     graph: Graph | None
     validate_only: bool = False
+    budget: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    repairs_max: int = 0
 
 
 class Operations:
@@ -72,7 +74,10 @@ class Operations:
             "profile_version": wanted.profile_version,
             "goals": list(wanted.goals),
             "inputs": [[i.name, i.type, i.ref] for i in graph.inputs],
+            "repairs_max": wanted.repairs_max,
         }
+        if wanted.budget:
+            facts["budget"] = dict(wanted.budget)
         check_facts(facts)
         if wanted.validate_only:
             return graph
@@ -80,16 +85,27 @@ class Operations:
         command = Command(
             wanted.scope, wanted.plan_id, wanted.request_id, "create", body, wanted.actor, wanted.trace_id
         )
-        await self._decide(command, must_exist=False)
+        await self.decide(command, must_exist=False)
         return graph
 
     async def command(self, command: Command) -> str:
-        """Runs or cancels a plan; returns the plan's state after it."""
+        """Decides on a command to a plan that is there; returns the plan's state after it."""
         return await self._decide(command, must_exist=True)
 
     async def _decide(self, command: Command, *, must_exist: bool) -> str:
-        """Keeps the command, rings the shard's owner, waits for the decision."""
-        fingerprint = hashlib.sha256(json.dumps(command.body, sort_keys=True).encode()).hexdigest()
+        return str((await self.decide(command, must_exist=must_exist))["state"])
+
+    async def decide(self, command: Command, *, must_exist: bool, asked: Any = None) -> Mapping[str, Any]:
+        """Keeps a command, rings the shard's owner, waits for the decision: {"state": …} and what else it says.
+
+        Args:
+            command: what is to be decided.
+            must_exist: whether the plan has to be there.
+            asked: what was asked for, where the body holds more than that: of the plan as it stood, which another try
+                would find changed. The same request with another `asked` is refused.
+        """
+        same = command.body if asked is None else asked
+        fingerprint = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
         scope, plan_id = command.scope, command.plan_id
         shard = shard_of(scope.tenant_id, scope.project_id, plan_id)
         with self._doorbell.bell(f"reply/{plan_id}") as bell:
@@ -103,7 +119,7 @@ class Operations:
             result = await self._answer(command, fingerprint, bell)
         if "reason" in result:
             raise errors.BY_REASON[result["reason"]](result["message"], **result["metadata"])
-        return str(result["state"])
+        return result
 
     async def _answer(self, command: Command, fingerprint: str, bell: Any) -> Mapping[str, Any]:
         with deadlines.until(asyncio.get_running_loop().time() + _ANSWER_S):

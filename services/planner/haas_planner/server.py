@@ -16,6 +16,7 @@ from haas_common.membership import Group
 from haas_common.models import model_for
 from haas_common.server import serve
 from haas_planner.attempts import Attempts
+from haas_planner.control import Control
 from haas_planner.log import PlanLog
 from haas_planner.operations import Operations
 from haas_planner.servicer import PlannerServicer
@@ -44,7 +45,8 @@ async def main(config: Config) -> None:
 
     group = Group("planner", config.listen, doorbell)
     keeper = LeaseKeeper(database, config.instance, [f"shard/{n}" for n in range(SHARDS)], own, group=group)
-    servicer = PlannerServicer(Operations(database, doorbell))
+    operations = Operations(database, doorbell)
+    servicer = PlannerServicer(operations, Control(operations, database))
 
     def add(server: grpc.aio.Server) -> None:
         planner_pb2_grpc.add_PlannerServicer_to_server(servicer, server)

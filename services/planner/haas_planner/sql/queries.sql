@@ -215,3 +215,24 @@ SELECT others.n AS others, EXISTS (SELECT FROM kept) AS kept FROM others;
 -- The remote skills of a project.
 SELECT skill, agent_id, contract FROM worker_skills
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s ORDER BY skill LIMIT 1000;
+
+-- graph_events --
+-- What a plan's stream says of its graph from a version on, by type.
+SELECT version, event_type, schema_version, task_id, actor, payload
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version > %(after)s
+   AND event_type = ANY (%(types)s)
+ ORDER BY version LIMIT %(limit)s;
+
+-- task_contract --
+-- The newest contract of a task, as the history holds it.
+SELECT schema_version, payload
+  FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND plan_id = %(plan_id)s
+   AND task_id = %(task_id)s AND event_type = 'TaskPlanned'
+ ORDER BY version DESC LIMIT 1;
+
+-- known_artifacts --
+-- Which of these artifacts there are.
+SELECT artifact_id FROM artifacts_read
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND artifact_id = ANY (%(artifact_ids)s);
