@@ -127,17 +127,17 @@ def choose_ports(environ: Mapping[str, str] | None = None, scale: Mapping[str, i
             f"Port {edge} is taken: stop what listens there, or choose another one, such as HAAS_EDGE_PORT={other}.",
             reason="PORT_TAKEN",
         ) from error
-    # All held open until the last is known, so that none is given twice.
+    # All held open until the last is known, so that none is given twice; one more, since one may be the edge's.
     names = part_names(scale)
-    sockets = [socket.socket() for _ in names]
+    sockets = [socket.socket() for _ in (*names, "spare")]
     try:
         for held in sockets:
             held.bind(("127.0.0.1", 0))
-        numbers = [held.getsockname()[1] for held in sockets]
+        numbers = [number for held in sockets if (number := held.getsockname()[1]) != edge]
     finally:
         for held in sockets:
             held.close()
-    return Ports(edge, dict(zip(names, numbers, strict=True)))
+    return Ports(edge, dict(zip(names, numbers, strict=False)))
 
 
 def fleet(home: Home, ports: Ports, environ: Mapping[str, str] | None = None) -> list[Part]:
