@@ -97,6 +97,7 @@ async def lived(world: World) -> World:
             await plan(world, scope, chance)
             await world.artifact(scope, chance)
             await world.lock(scope, chance)
+        await world.agent(scope, chance)
     await upload(world, "ana", "clientes.csv", CSV)
     await upload(world, "luz", "luz.txt", b"Luz vive en Lugo")
     await world.tail()

@@ -244,6 +244,15 @@ async def test_results_older_than_90_days_no_longer_count(world: World, api: Api
     assert not (await api.list())["specialist.copy"].results
 
 
+async def test_a_long_plan_that_is_not_known_is_looked_up_page_by_page(world: World, monkeypatch) -> None:
+    monkeypatch.setattr(store, "_PAGE", 2)
+    await world.plan(ONE, [("copy.draft", "specialist.copy", "ok")] * 5 + [("faq.answer", "specialist.new", "ok")])
+    world.projector = world.another(page=1)
+    await world.tail()
+    kept = "SELECT skill, completed FROM haas.agent_results ORDER BY skill"
+    assert world.admin.execute(kept).fetchall() == [("copy.draft", 5), ("faq.answer", 1)]
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_live_is_rebuilt_whatever_pages_the_projector_read(world: World, api: Api, seed: int) -> None:
     chance = random.Random(seed)

@@ -37,6 +37,9 @@ from haas_notifier.projection import PROJECTIONS as NOTIFICATIONS
 from haas_notifier.worker import Relay
 from haas_orchestrator.projection import PROJECTIONS as ARTIFACTS
 from haas_planner import store
+from haas_planner.agents.operations import Agents
+from haas_planner.agents.projection import PROJECTIONS as AGENTS
+from haas_planner.agents.worker import AgentProjector
 from haas_planner.domain import Plan
 from haas_planner.projection import PROJECTIONS as PLANS
 from haas_planner.projection import Plans
@@ -49,7 +52,7 @@ from tests.support.relays import settled
 
 SCOPES = [Scope("t-one", "p-main"), Scope("t-one", "p-other"), Scope("t-two", "p-main")]
 LEASE = Lease("shard/0", 0)
-KNOWN: Mapping[str, Callable[[], Projection]] = {**PLANS, **ARTIFACTS, **LOCKS, **NOTIFICATIONS, **USAGE}
+KNOWN: Mapping[str, Callable[[], Projection]] = {**PLANS, **ARTIFACTS, **LOCKS, **NOTIFICATIONS, **AGENTS, **USAGE}
 STATUS = Query(
     "status", "",
     "SELECT status FROM artifacts_read"
@@ -111,15 +114,24 @@ class World:
         async with self.database.tenant_tx(scope) as tx:
             await append(tx, [NewEvent(scope, "input/0", "InputUploaded", payload, "ana")])
 
+    async def agent(self, scope: Scope, chance: random.Random) -> None:
+        agents, name = Agents(self.database), f"agent.{chance.randint(1, 3)}"
+        await agents.register(scope, name, "specialist", ["s.k"], chance.randint(0, 2), "ana")
+        await agents.set_state(
+            scope, chance.choice([name, "leader.content"]), chance.choice(["active", "paused"]), "ana"
+        )
+
     async def history(self, chance: random.Random, size: int) -> None:
         for _ in range(size):
             what = chance.choice([self.plan, self.artifact, self.lock, self.upload])
             await what(chance.choice(SCOPES), chance)
+        await self.agent(chance.choice(SCOPES), chance)
 
     async def tail(self) -> None:
         """Brings the projectors that tail the history up to now."""
         await settled(Relay(Lease("relay/notifier", 0), self.database, self.doorbell), self.doorbell)
         await settled(UsageProjector(Lease("relay/usage", 0), self.narrow, self.doorbell), self.doorbell)
+        await settled(AgentProjector(Lease("relay/agents", 0), self.database, self.doorbell), self.doorbell)
 
     async def rebuild(self, name: str, *, swap: bool = True, made: Callable[[], Projection] | None = None) -> Found:
         return await Rebuild(made or KNOWN[name], self.dsn, self.ring).run(swap=swap)

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given, settings
@@ -236,8 +237,10 @@ class Log:
     def planned(self, task_id: str, kind: str = "specialist", skill: str = SKILL) -> None:
         self.add("TaskPlanned", task_id, task={"kind": kind, "skill": skill})
 
-    async def load(self, scope, stream: str, below: int) -> list[Told]:
-        return [told(e) for e in self.events if e.version < below and e.type in ("TaskPlanned", "TaskStarted")]
+    async def load(self, scope, stream: str, below: int) -> AsyncIterator[Told]:
+        for event in self.events:
+            if event.version < below and event.type in ("TaskPlanned", "TaskStarted"):
+                yield told(event)
 
 
 async def test_a_result_counts_for_whom_its_attempt_was_given_to():

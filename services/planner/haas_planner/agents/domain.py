@@ -118,7 +118,7 @@ class Change:
 def score(results: Results) -> float:
     """Returns the success that can be relied on, from 0 (nothing is known) to 1."""
     n = results.total
-    if n == 0:
+    if results.completed == 0:
         return 0.0
     share, z2 = results.completed / n, _Z * _Z
     spread = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))

@@ -6,7 +6,7 @@
 import datetime
 import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from haas_common.db import Scope
 from haas_common.events import EVENT_TYPES
@@ -65,7 +65,7 @@ _TASKS_MAX = 100_000
 
 #: task, kind, skill: what its contract says. Or with an actor: whom an attempt was given to.
 Told = tuple[str, str, str, str]
-Load = Callable[[Scope, str, int], Awaitable[Sequence[Told]]]
+Load = Callable[[Scope, str, int], AsyncIterator[Told]]
 _PlanKey = tuple[str, str, str]
 #: The skill ("" for what is nobody's work), and who has the newest attempt.
 _Tasks = dict[str, tuple[str, str]]
@@ -98,7 +98,7 @@ class Results:
 
         Args:
             events: with the payloads of WHOLE.
-            load: returns what a plan's stream says of its tasks before a version, in its order.
+            load: yields what a plan's stream says of its tasks before a version, in its order.
         """
         for event in events:
             if event.plan_id and event.stream.startswith("plan/"):
@@ -119,7 +119,7 @@ class Results:
             tasks = self._plans.get(key)
             if tasks is None:
                 tasks = self._plans[key] = {}
-                for one in await load(Scope(*key[:2]), event.stream, event.version):
+                async for one in load(Scope(*key[:2]), event.stream, event.version):
                     _note(tasks, one)
             self._plans.move_to_end(key)
             skill, agent = tasks.get(event.task_id, ("", ""))
@@ -156,9 +156,10 @@ class Results:
     async def fold(self, events: Sequence[Past], shadow: Shadow) -> None:
         """See Projection.fold."""
 
-        async def load(scope: Scope, stream: str, below: int) -> list[Told]:
-            earlier = await shadow.stream(scope, stream, below)
-            return [told(event) for event in earlier if event.type in ("TaskPlanned", "TaskStarted")]
+        async def load(scope: Scope, stream: str, below: int) -> AsyncIterator[Told]:
+            for event in await shadow.stream(scope, stream, below):
+                if event.type in ("TaskPlanned", "TaskStarted"):
+                    yield told(event)
 
         await self.take(events, load)
 

@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from haas_common.db import Lease, Scope, Tx, load_queries
@@ -14,6 +14,7 @@ from haas_planner.skills.registry import SPECS
 
 SQL = load_queries("haas_planner")
 _BUILT_IN = defaults(SPECS)
+_PAGE = 2000
 
 
 def stream_of(agent_id: str) -> str:
@@ -67,15 +68,17 @@ async def add_results(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
     await tx.run(SQL.add_agent_results, rows=json.dumps(list(rows), ensure_ascii=False))
 
 
-async def tasks_told(tx: Tx, scope: Scope, stream: str, below: int) -> list[Told]:
-    """Returns what a plan's stream says of its tasks before a version."""
-    rows = await tx.all(SQL.tasks_told, **_in(scope), stream=stream, below=below)
-    return [
-        (r["task_id"], "", "", r["actor"])
-        if r["event_type"] == "TaskStarted"
-        else (r["task_id"], r["kind"], r["skill"], "")
-        for r in rows
-    ]
+async def tasks_told(tx: Tx, scope: Scope, stream: str, below: int) -> AsyncIterator[Told]:
+    """Yields what a plan's stream says of its tasks before a version, a page at a time."""
+    after = 0
+    while True:
+        rows = await tx.all(SQL.tasks_told, **_in(scope), stream=stream, after=after, below=below, limit=_PAGE)
+        for row in rows:
+            started = row["event_type"] == "TaskStarted"
+            yield (row["task_id"], "", "", row["actor"]) if started else (row["task_id"], row["kind"], row["skill"], "")
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1]["version"]
 
 
 def _in(scope: Scope) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The projector of agents' results: reads all that happens, and lets a review follow where leaders were measured."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from haas_common import clock, errors
 from haas_common.db import Database, Lease, Scope, Tx
@@ -57,8 +57,8 @@ class AgentProjector(Tail):
     async def take(self, tx: Tx, page: Page) -> int:
         """Adds a page; returns how many rows it changed."""
 
-        async def load(scope: Scope, stream: str, below: int) -> list[Told]:
-            return await store.tasks_told(tx, scope, stream, below)
+        def load(scope: Scope, stream: str, below: int) -> AsyncIterator[Told]:
+            return store.tasks_told(tx, scope, stream, below)
 
         await self._fold.take([_past(event) for event in page.events], load)
         rows = self._fold.rows()

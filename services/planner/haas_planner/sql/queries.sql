@@ -189,11 +189,11 @@ SELECT agent_id, skill, sum(completed)::bigint AS completed, sum(failed)::bigint
 
 -- tasks_told --
 -- What a plan's stream says of its tasks before a version: their contracts, and whom attempts were given to.
-SELECT event_type, task_id, actor, payload #>> '{task,kind}' AS kind, payload #>> '{task,skill}' AS skill
+SELECT version, event_type, task_id, actor, payload #>> '{task,kind}' AS kind, payload #>> '{task,skill}' AS skill
   FROM events
- WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version < %(below)s
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version > %(after)s AND version < %(below)s
    AND event_type IN ('TaskPlanned', 'TaskStarted')
- ORDER BY version;
+ ORDER BY version LIMIT %(limit)s;
 
 -- keep_worker_skill --
 -- Keeps a remote skill's contract unless it is another agent's or the project has enough others; says how that went.
