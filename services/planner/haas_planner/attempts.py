@@ -63,7 +63,8 @@ class Assignment:
     # For what is planned anew: why it failed, and what was tried before.
     reason: str
     tried: Sequence[str]
-    frozen: frozenset[str]
+    replaced: Sequence[str]
+    settled: frozenset[str]
     trace_id: str
 
     @classmethod
@@ -83,14 +84,15 @@ class Assignment:
                     values[slot.name] = source.values[slot.name]
         for child in children:
             readable |= child.outputs
-        frozen = [t for t, r in plan.tasks.items() if r.state in ("running", "completed")] if phase == REPLAN else ()
+        settled = [t for t, r in plan.tasks.items() if r.state == "completed"] if phase == REPLAN else ()
         return cls(
             Scope(plan.tenant_id, plan.project_id), plan.plan_id, run.task, run.attempt, phase or run.phase,
             plan.objective, plan.intent, plan.language, plan.slots, {i.name: i for i in plan.inputs}, plan.profile_id,
             plan.profile_version, readable, values, run.received, run.completions, [child.task for child in children],
             {c.task.task_id: {**c.outputs, **c.values} for c in children if c.state == "completed"},
             [other.task for other in plan.tasks.values() if other.state != "superseded"] if composite else (),
-            run.reason, tuple(plan.repairs.get(task_id, ())), frozenset(frozen), trace_id,
+            run.reason, tuple(plan.repairs.get(task_id, ())), tuple(plan.replaced.get(task_id, ())),
+            frozenset(settled), trace_id,
         )  # fmt: skip
 
     def numbered(self, attempt: int) -> "Assignment":

@@ -8,7 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from haas_common.errors import GraphCycle, GraphDangling, GraphInvalid, ToolNotAllowed, ToolUnknown
 from haas_common.profiles import Profile
 from haas_common.strings import NUL, nul_in
-from haas_planner.graph import Graph, Input, Slot, Task
+from haas_planner import kinds
+from haas_planner.domain.templates import template_task, undoing_of
+from haas_planner.graph import COMPOSITE, KINDS, Graph, Input, Slot, Task
 from haas_planner.skills.spec import SkillSpec, is_many, is_optional, matches
 
 TASKS_MAX = 10_000
@@ -19,10 +21,11 @@ PARAMS_BYTES_MAX = 16_384
 PARAMS_DEPTH_MAX = 16
 ATTEMPTS_MAX = 10
 ATTEMPT_LIMIT_S_MAX = 3_600
-TASK_ID = re.compile(r"T-[0-9]{1,5}([.][0-9]{1,5}){0,7}", re.ASCII)
+TASK_ID = re.compile(r"T-[0-9]{1,6}([.][0-9]{1,6}){0,7}", re.ASCII)
 SLOT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 SLOT_TYPE = re.compile(r"[a-z][a-z0-9_.]{0,62}", re.ASCII)
-KINDS = ("specialist", "tool", "leader")
+#: Tasks of a running plan, with what maps and schedules have expanded into.
+RUNNING_MAX = 120_000
 
 
 def validate(
@@ -31,6 +34,8 @@ def validate(
     specs: Sequence[SkillSpec],
     available: Sequence[Input],
     known_tools: Collection[str] | None = None,
+    *,
+    tasks_max: int = TASKS_MAX,
 ) -> None:
     """Checks a whole graph.
 
@@ -40,6 +45,7 @@ def validate(
         specs: the registry.
         available: the inputs that are really there; the graph may name no other.
         known_tools: every tool that exists, where the caller knows them.
+        tasks_max: how many tasks it may have.
 
     Raises:
         GraphInvalid: a limit, a name, a type, a skill or a write breaks its rule.
@@ -47,19 +53,17 @@ def validate(
         GraphCycle: tasks wait for each other; names one of them.
         ToolNotAllowed, ToolUnknown: a task, or the skill of a task, calls a tool that it may not.
     """
-    _check_sizes(graph)
+    _check_sizes(graph, tasks_max)
     _check_inputs(graph, available)
     writers = _writers(graph)
     given = {i.name: i for i in graph.inputs}
     for task in graph.tasks:
         _check_reads(task, writers, given)
     _check_cycles(graph)
+    _check_schemas(graph)
     by_name = {s.name: s for s in specs}
     for task in graph.tasks:
-        if task.kind == "tool":
-            _check_tool(task.skill, profile, known_tools, task.task_id)
-        else:
-            _check_skill(task, by_name, profile, known_tools)
+        _check_doer(task, by_name, profile, known_tools)
 
 
 def expand(graph: Graph, leader_id: str, tasks: Sequence[Task]) -> Graph:
@@ -70,7 +74,7 @@ def expand(graph: Graph, leader_id: str, tasks: Sequence[Task]) -> Graph:
         GraphCycle: a task of the sub-plan waits for the leader, which itself waits for the sub-plan.
     """
     leader = next((t for t in graph.tasks if t.task_id == leader_id), None)
-    if leader is None or leader.kind != "leader":
+    if leader is None or leader.kind not in COMPOSITE:
         raise _invalid(leader_id, "kind", "only a leader's task can be expanded")
     if not tasks:
         raise _invalid(leader_id, "expand", "a sub-plan must hold at least one task")
@@ -99,9 +103,9 @@ def _invalid(task: str, field: str, rule: str) -> GraphInvalid:
     return GraphInvalid(f"Task {task}, {field}: {rule}.", task=task, field=field, rule=rule)
 
 
-def _check_sizes(graph: Graph) -> None:
-    if not 1 <= len(graph.tasks) <= TASKS_MAX:
-        raise GraphInvalid(f"A graph has 1 to {TASKS_MAX} tasks.", field="tasks", rule=f"1 to {TASKS_MAX}")
+def _check_sizes(graph: Graph, tasks_max: int) -> None:
+    if not 1 <= len(graph.tasks) <= tasks_max:
+        raise GraphInvalid(f"A graph has 1 to {tasks_max} tasks.", field="tasks", rule=f"1 to {tasks_max}")
     seen = set()
     for task in graph.tasks:
         if not TASK_ID.fullmatch(task.task_id):
@@ -118,7 +122,7 @@ def _check_sizes(graph: Graph) -> None:
 
 def _check_task(task: Task) -> None:
     rules = (
-        ("kind", task.kind in KINDS, "must be specialist, tool or leader"),
+        ("kind", task.kind in KINDS, f"must be one of {', '.join(KINDS)}"),
         ("title", len(task.title) <= 300 and NUL not in task.title, "must have at most 300 characters and no NUL"),
         ("owner_agent_id", len(task.owner_agent_id) <= 100, "must not be longer than 100 characters"),
         ("reads", len(task.reads) <= READS_MAX, f"must not be more than {READS_MAX}"),
@@ -137,6 +141,8 @@ def _check_task(task: Task) -> None:
     names = [s.name for s in task.reads]
     if len(names) != len(set(names)):
         raise _invalid(task.task_id, "reads", "the same value is read twice")
+    for field, rule in kinds.faults(task):
+        raise _invalid(task.task_id, field, rule)
 
 
 def _params_fit(params: object) -> bool:
@@ -221,6 +227,41 @@ def _check_cycles(graph: Graph) -> None:
         loop = sorted(set(error.args[1]))
         text = f"Task {loop[0]} waits for itself by way of {', '.join(loop[1:6]) or 'its own result'}."
         raise GraphCycle(text, task=loop[0]) from None
+
+
+def _check_schemas(graph: Graph) -> None:
+    """Refuses an edge whose writer may write what its reader does not take."""
+    by_id = {task.task_id: task for task in graph.tasks}
+    for task in graph.tasks:
+        for slot in task.reads if task.schemas else ():
+            writer = by_id.get(slot.from_task)
+            fault = kinds.edge_fault(writer, task, slot) if writer is not None else None
+            if fault is not None:
+                rule = f"{writer.task_id if writer else ''} may write what it does not take ({fault.rule})"
+                raise _invalid(task.task_id, f"{slot.name}{fault.path}", rule)
+
+
+def _check_doer(task: Task, by_name: Mapping[str, SkillSpec], profile: Profile, known: Collection[str] | None) -> None:
+    """Checks that there is somebody, or something, that can do a task, and that the profile allows it."""
+    if task.kind == "tool":
+        for tool in (task.skill, *(other["skill"] for other in task.control.get("alternatives", ()))):
+            _check_tool(tool, profile, known, task.task_id)
+    elif task.kind in ("specialist", "leader"):
+        _check_skill(task, by_name, profile, known)
+    item = kinds.template_of(task)
+    if item is not None:
+        try:
+            example = template_task(task, item, 1, {"item": None, "index": 0})
+            _check_task(example)
+        except (TypeError, ValueError):
+            raise _invalid(task.task_id, "control.item", "must have fields of the right types") from None
+        _check_doer(example, by_name, profile, known)
+    if task.policy.compensation:
+        undoing = undoing_of(task)
+        if undoing.kind == "tool":
+            _check_tool(undoing.skill, profile, known, task.task_id)
+        elif undoing.kind == "specialist":
+            _check_skill(undoing, by_name, profile, known)
 
 
 def _check_tool(tool: str, profile: Profile, known: Collection[str] | None, task_id: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from haas_common.db import Scope
 from haas_planner.domain import Plan, TaskRun
 from haas_planner.graph import Task
-from haas_planner.store import Limits, OpenBreaker, SlotWish
+from haas_planner.store import Limits, OpenBreaker, SlotWish, Trip
 
 #: How many tasks of a plan ask for slots at once.
 WISHES_MAX = 64
@@ -45,6 +45,17 @@ class Holds:
     def failing(self, scope: Scope, tool: str) -> bool:
         """Tells whether a tool failed lately, so that its working is news."""
         return (scope, tool) in self._breakers
+
+    def note(self, trip: Trip, now_us: int) -> None:
+        """Takes a failure or a success before it is kept: what starts in the same step goes by it."""
+        at = (trip.scope, trip.tool)
+        if trip.works:
+            self._breakers.pop(at, None)
+            return
+        failures = self._breakers[at].failures + 1 if at in self._breakers else 1
+        until_us = now_us + trip.cool_down_s * 1_000_000 if failures >= trip.threshold else 0
+        self._breakers[at] = OpenBreaker(trip.scope, trip.tool, failures, until_us)
+        self.stale = True
 
     def next_try_us(self, now_us: int) -> int:
         """Returns when a tool that is left alone is tried again; 0 for never."""

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from google.protobuf import json_format
@@ -18,7 +18,7 @@ from haas_common.artifacts.rules import depends_on
 from haas_common.artifacts.store import ArtifactStore, artifact_id_of
 from haas_common.auth import Issuer
 from haas_common.channels import Channels, with_token
-from haas_common.db import Database, Scope
+from haas_common.db import Database, Scope, Tx
 from haas_common.documents import SourceDocument
 from haas_common.eventstore import payload_text
 from haas_common.models import Model
@@ -26,16 +26,20 @@ from haas_common.profile_store import ProfileStore, read_documents
 from haas_common.profiles import Profile
 from haas_common.sealing import sealed_form
 from haas_common.structs import read_struct
-from haas_planner import contracts
-from haas_planner.attempts import Assignment, Result
-from haas_planner.domain import task_to_json
-from haas_planner.graph import Graph, Task, order_key
+from haas_planner import contracts, schemas
+from haas_planner.attempts import REPLAN, Assignment, Made, Result
+from haas_planner.doing import OWN_KINDS, value_of
+from haas_planner.domain import Proposal, task_to_json
+from haas_planner.graph import VALUE, Graph, Task, order_key
+from haas_planner.replanning import Broken, propose
 from haas_planner.skills.registry import BY_NAME, SPECS
 from haas_planner.skills.spec import SkillSpec
 
 # Read, write and call, and nothing else; the profile's own policy narrows it further.
 TOOL_SCOPES = ("artifacts.read", "artifacts.write", "tools.invoke", "tools.read")
 TOKEN_LIFE_S = 120
+#: Of a value that stands in the event itself.
+VALUE_BYTES_MAX = 8 * 1024
 _MCP_DEADLINE_S = 60.0
 
 
@@ -50,6 +54,8 @@ class WorkContext:
     now: datetime.datetime
     calls: int = 0
     read_ids: list[str] = dataclasses.field(default_factory=list)
+    usage: dict[str, int] = dataclasses.field(default_factory=dict)
+    tools: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def scope(self) -> Scope:
@@ -113,8 +119,18 @@ class WorkContext:
         given = self.assignment.inputs.get(name)
         return given.ref if given is not None and given.ref.startswith("sha256:") else None
 
+    async def data(self, slot: str) -> Any:
+        """Returns what another task computes with: a value itself, or an artifact's data."""
+        if slot in self.assignment.values:
+            return self.assignment.values[slot]
+        if slot in self.assignment.readable:
+            return dict((await self.read(slot)).data)
+        return self.value(slot)
+
     def value(self, name: str) -> object | None:
-        """Returns a plain input value: a number where it reads as one, else its text."""
+        """Returns a plain value: another task's as it is, an input's as a number where it reads as one."""
+        if name in self.assignment.values:
+            return self.assignment.values[name]
         given = self.assignment.inputs.get(name)
         if given is None or given.ref.startswith(("sha256:", "artf-")):
             return None
@@ -123,7 +139,9 @@ class WorkContext:
     async def call_tool(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Calls a tool through the MCP service; the same call of a later attempt gets the same answer."""
         self.calls += 1
-        return await self.worker.call_tool(self.assignment, tool, arguments, self.calls)
+        answer = await self.worker.call_tool(self.assignment, tool, arguments, self.calls)
+        self.tools.append(tool)
+        return answer
 
     async def documents(self) -> list[SourceDocument]:
         """Returns the project's own documents."""
@@ -141,6 +159,9 @@ class Worker:
         channels: Channels,
         issuer: Issuer,
         model_of: Callable[[Profile], Model],
+        *,
+        remote: Callable[[WorkContext], Awaitable[Sequence[Draft]]] | None = None,
+        more_specs: Callable[[Tx, Scope], Awaitable[Sequence[SkillSpec]]] | None = None,
     ) -> None:
         self.database = database
         self.artifacts = artifacts
@@ -148,57 +169,122 @@ class Worker:
         self._channels = channels
         self._issuer = issuer
         self._profiles = ProfileStore()
+        self._remote = remote
+        self._more_specs = more_specs
 
     async def do(self, assignment: Assignment) -> Result:
-        """Does one attempt: returns artifacts by slot, or a leader's sub-plan."""
+        """Does one attempt: returns what it made, the tasks that one expands into, or how it is planned anew."""
         scope = assignment.scope
         async with self.database.tenant_tx(scope) as tx:
             kept = await self._profiles.version(tx, scope, assignment.profile_id, assignment.profile_version)
+            specs = SPECS if assignment.task.skill in BY_NAME else (*SPECS, *await self.more_specs(tx, scope))
         context = WorkContext(self, assignment, kept.profile, self._model_of(kept.profile), clock.utc_now())
-        task = assignment.task
-        if task.kind == "tool":
-            return await self._keep(context, [await _tool_draft(context)])
-        spec = BY_NAME[task.skill]
-        if task.kind == "leader":
-            return await self._lead(context, spec)
-        assert spec.run is not None
-        return await self._keep(context, await spec.run(context))
+        if assignment.phase == REPLAN:
+            return await asyncio.to_thread(_proposal, assignment, kept.profile, specs)
+        await self._check_reads(context)
+        own = OWN_KINDS.get((assignment.task.kind, assignment.phase))
+        if own is not None:
+            found = await own(context)
+            return found if isinstance(found, list) else await self.keep(context, [found])
+        if assignment.task.kind == "leader":
+            return await self._lead(context, BY_NAME[assignment.task.skill], specs)
+        return await self._apply_skill(context)
 
-    async def _lead(self, context: WorkContext, spec: SkillSpec) -> Result:
+    async def more_specs(self, tx: Tx, scope: Scope) -> Sequence[SkillSpec]:
+        """Returns the skills of the project's own workers."""
+        return await self._more_specs(tx, scope) if self._more_specs is not None else ()
+
+    async def _apply_skill(self, context: WorkContext) -> Result:
+        spec = BY_NAME.get(context.task.skill)
+        if spec is not None and spec.run is not None:
+            return await self.keep(context, await spec.run(context))
+        if self._remote is None:
+            raise errors.GraphInvalid(
+                f"Nobody here has the skill {context.task.skill}.",
+                task=context.task.task_id,
+                field="skill",
+                rule="known",
+            )
+        return await self.keep(context, await self._remote(context))
+
+    async def _lead(self, context: WorkContext, spec: SkillSpec, specs: Sequence[SkillSpec]) -> Result:
         assignment = context.assignment
         assert spec.expand is not None
         assert spec.report is not None
         if assignment.phase == "report":
             done = sorted(assignment.children, key=lambda t: order_key(t.task_id))
-            return await self._keep(context, [await spec.report(context, done)])
+            return await self.keep(context, [await spec.report(context, done)])
         tasks = await spec.expand(context)
         inputs = tuple(assignment.inputs.values())
         whole = contracts.expand(Graph(tuple(assignment.whole), inputs), assignment.task.task_id, tasks)
-        contracts.validate(whole, context.profile, SPECS, inputs)
+        contracts.validate(whole, context.profile, specs, inputs, tasks_max=contracts.RUNNING_MAX)
         check_sizes(tasks)
         return tasks
 
-    async def _keep(self, context: WorkContext, drafts: list[Draft]) -> Mapping[str, str]:
-        """Writes a task's artifacts in one transaction; a retry finds what an earlier attempt wrote."""
+    # ── Contracts while it runs ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _check_reads(self, context: WorkContext) -> None:
+        """Holds what the task reads against its schemas. Raises ContractBroken."""
+        schemas_of = context.task.schemas
+        for slot in context.task.reads if schemas_of else ():
+            if slot.name in schemas_of and (slot.from_task or slot.name in context.assignment.readable):
+                await self._hold(context, slot.name, await context.data(slot.name))
+
+    async def _hold(self, context: WorkContext, name: str, value: Any) -> None:
+        """Refuses a value that breaks its schema; what was refused is kept as evidence."""
+        found = schemas.faults(context.task.schemas[name], value)
+        if not found:
+            return
+        where = f"{name}{found[0].path}"
+        evidence = json.dumps({"slot": name, "value": value}, ensure_ascii=False).encode()
+        ref = await asyncio.to_thread(self.artifacts.blobs.put, context.scope, evidence)
+        task_id = context.task.task_id
+        raise errors.ContractBroken(
+            f"Task {task_id}, {where}: {found[0].rule}.", task=task_id, field=where, rule=found[0].rule, evidence=ref
+        )
+
+    async def keep(self, context: WorkContext, drafts: Sequence[Draft]) -> Made:
+        """Checks and keeps what a task made: values as they are, artifacts in one transaction.
+
+        A retry finds what an earlier attempt wrote; a rerun writes the next version.
+
+        Raises:
+            ContractBroken: a value breaks its schema, or not every value was written.
+            PayloadTooLarge: a value that is no artifact has more than 8 KiB.
+        """
         assignment = context.assignment
         task = assignment.task
         expected = {slot.name: slot.type for slot in task.writes}
-        if {d.slot: d.type for d in drafts} != expected:
-            raise errors.GraphInvalid(
-                "The skill did not write what its contract says.", task=task.task_id, field="writes", rule=str(expected)
-            )
-        outputs: dict[str, str] = {}
+        written = {d.slot: d.type for d in drafts}
+        if written != expected:
+            raise errors.ContractBroken(
+                f"Task {task.task_id}, writes: it did not write what its contract says.", task=task.task_id,
+                field="writes", rule=str(expected),
+            )  # fmt: skip
+        for draft in drafts:
+            if draft.slot in task.schemas:
+                await self._hold(context, draft.slot, value_of(draft))
+        values = {d.slot: _fitting(value_of(d)) for d in drafts if d.type.startswith(VALUE)}
+        outputs = await self._write(context, [d for d in drafts if d.slot not in values])
+        return Made(outputs, values, dict(context.usage), tuple(dict.fromkeys(context.tools)))
+
+    async def _write(self, context: WorkContext, drafts: Sequence[Draft]) -> dict[str, str]:
+        assignment, outputs = context.assignment, {}
+        if not drafts:
+            return {}
         async with self.database.tenant_tx(assignment.scope) as tx:
             for draft in sorted(drafts, key=lambda d: d.slot):
                 placing = Placing(
-                    artifact_id_of(assignment.plan_id, task.task_id, draft.slot),
-                    signer=task.owner_agent_id,
+                    artifact_id_of(assignment.plan_id, assignment.task.task_id, draft.slot),
+                    signer=assignment.task.owner_agent_id,
                     plan_id=assignment.plan_id,
-                    task_id=task.task_id,
+                    task_id=assignment.task.task_id,
                     links=depends_on(context.read_ids),
                     trace_id=assignment.trace_id,
                 )
-                record = await self.artifacts.write(tx, assignment.scope, draft, placing, context.now, once=True)
+                record = await self.artifacts.write(
+                    tx, assignment.scope, draft, placing, context.now, once=assignment.completions + 1
+                )
                 outputs[draft.slot] = record.artifact_id
         return outputs
 
@@ -221,7 +307,7 @@ class Worker:
             tenant_id=scope.tenant_id,
             project_id=scope.project_id,
             tool=tool,
-            request_id=f"{assignment.plan_id}/{task.task_id}/{assignment.phase}/{number}",
+            request_id=_request_id(assignment, number),
             plan_id=assignment.plan_id,
             task_id=task.task_id,
             profile_id=assignment.profile_id,
@@ -233,18 +319,30 @@ class Worker:
         return read_struct(response.result)
 
 
-async def _tool_draft(context: WorkContext) -> Draft:
-    """A task of kind tool: one call by its parameters; the artifact holds the answer."""
-    task = context.task
-    slot = task.writes[0]
-    result = await context.call_tool(task.skill, context.params)
-    shown = await asyncio.to_thread(json.dumps, result, ensure_ascii=False, indent=2, sort_keys=True)
-    body = f"# {task.title or task.skill}\n\n```json\n{shown}\n```"
-    title = task.title or task.skill
-    return Draft(f"{slot.name}.md", slot.type, slot.name, title, body, result, [f"tool:{task.skill}"])
+def _proposal(assignment: Assignment, profile: Profile, specs: Sequence[SkillSpec]) -> Proposal | None:
+    graph = Graph(tuple(assignment.whole), tuple(assignment.inputs.values()))
+    broken = Broken(
+        assignment.task, assignment.reason, assignment.tried, assignment.replaced, graph, assignment.settled
+    )
+    return propose(broken, profile, specs)
 
 
-def check_sizes(tasks: list[Task] | tuple[Task, ...]) -> None:
+def _fitting(value: Any) -> Any:
+    """Refuses a value that is too large for an event. Raises PayloadTooLarge."""
+    if len(json.dumps(value, ensure_ascii=False).encode()) > VALUE_BYTES_MAX:
+        raise errors.PayloadTooLarge(
+            f"A value that is no artifact has at most {VALUE_BYTES_MAX} bytes.", bytes_max=VALUE_BYTES_MAX
+        )
+    return value
+
+
+def _request_id(assignment: Assignment, number: int) -> str:
+    """Returns what makes a tool call the same in every attempt, and another one when the task is done again."""
+    again = f"/{assignment.completions}" if assignment.completions else ""
+    return f"{assignment.plan_id}/{assignment.task.task_id}/{assignment.phase}/{number}{again}"
+
+
+def check_sizes(tasks: Sequence[Task]) -> None:
     """Refuses a task that does not fit into an event. Raises GraphInvalid."""
     for task in tasks:
         try:

@@ -53,11 +53,12 @@ class ArtifactStore:
     # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def write(
-        self, tx: Tx, scope: Scope, draft: Draft, placing: Placing, now: datetime.datetime, *, once: bool = False
+        self, tx: Tx, scope: Scope, draft: Draft, placing: Placing, now: datetime.datetime, *, once: int = 0
     ) -> ArtifactRecord:
         """Writes the next version: bytes first, then its event and read model in the caller's transaction.
 
-        With `once`, what is there already is returned as it is: a retry of a task writes nothing twice.
+        With `once`, the version that is wanted, what is there already at that version is returned as it is: a retry of
+        a task writes nothing twice.
 
         Raises:
             FieldInvalid: a link leads nowhere, or the draft's own front matter names a key of the store's.
@@ -67,7 +68,7 @@ class ArtifactStore:
             StreamVersionConflict: another writer came first.
         """
         before, stream_version = await self._head(tx, scope, placing.artifact_id)
-        if before is not None and once:
+        if before is not None and once and before.version >= once:
             return before
         number = before.version if before else 0
         if placing.expected_version not in (None, number):

@@ -254,6 +254,7 @@ class PlanReplanned(Payload):
     revised: list[str] = Field(description="The first 200 tasks with another contract.")
     added: list[str] = Field(description="The first 200 new tasks.")
     removed: list[str] = Field(description="The first 200 tasks that are no longer part of the plan.")
+    replaced: str = Field("", description="The skill or tool that had failed; empty for a person's wish.")
 
 
 class SignalReceived(Payload):
