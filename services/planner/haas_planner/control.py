@@ -142,9 +142,13 @@ class Control:
         """
         scope = asked.scope
         async with self._database.tenant_tx(scope) as tx:
-            source = await history.load_plan_at(tx, scope, source_plan_id, at_version)
+            at = await self._forked_at(tx, asked, source_plan_id) or at_version
+            source = await history.load_plan_at(tx, scope, source_plan_id, at)
             created = await history.created_from(tx, scope, source_plan_id)
             profile = await self._profile_of(tx, scope, source)
+        if not source.validated:
+            rule = "an event after the plan was made"
+            raise errors.FieldInvalid("at_version: the plan was not whole yet.", field="at_version", rule=rule)
         graph, done = kept_of(source)
         await asyncio.to_thread(_validate, graph, profile)
         facts = {**_forkable(created), "forked_from": source_plan_id, "forked_at": source.version}
@@ -153,13 +157,18 @@ class Control:
         check_facts(facts)
         body = {"facts": facts, "tasks": [task_to_json(t) for t in graph.tasks], "done": done}
         wanted = {"source_plan_id": source_plan_id, "at_version": at_version}
-        await self._operations.decide(asked.command("create", body), must_exist=False, asked=wanted)
-        async with self._database.tenant_tx(scope) as tx:
-            made = await history.created_from(tx, scope, asked.plan_id)
-            plan = await history.load_plan_at(tx, scope, asked.plan_id)
-        tasks = [run for run in plan.tasks.values() if not run.compensates and run.state != "superseded"]
-        taken = tuple(run.task.task_id for run in tasks if run.task.task_id in done and run.state == "completed")
-        return Forked(Graph(tuple(run.task for run in tasks), plan.inputs), plan.state, made["forked_at"], taken)
+        result = await self._operations.decide(asked.command("create", body), must_exist=False, asked=wanted)
+        return Forked(graph, result["state"], source.version, tuple(done))
+
+    async def _forked_at(self, tx: Tx, asked: Asked, source_plan_id: str) -> int:
+        """Returns where the same request forked the plan before; 0 where it did not."""
+        if not await history.was_asked(tx, asked.scope, asked.plan_id, asked.request_id):
+            return 0
+        try:
+            created = await history.created_from(tx, asked.scope, asked.plan_id)
+        except errors.ResourceNotFound:
+            return 0  # the first try is not decided yet
+        return int(created["forked_at"]) if created.get("forked_from") == source_plan_id else 0
 
     # ── Reads ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
