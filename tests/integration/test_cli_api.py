@@ -182,6 +182,22 @@ async def test_a_table_shows_enums_and_empty_values_in_plain_words(world, capsys
     assert (first.split()[:2], len(rest)) == (["pl-0", "UNSPECIFIED"], 1)
 
 
+async def test_agents_are_listed_by_skill_registered_and_paused(world, capsys):
+    assert await haas("agents", "list") == Exit.OK
+    header, measured, new = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (header[0], header[-1]) == ("agent_id", "score")
+    assert measured == ["specialist.law", "specialist", "active", "-", "-", "law.check", "3", "1", "100", "0.30"]
+    assert new[5:] == ["x", "0", "0", "-", "-"]
+    told = ("--skill", "law.check", "--skill", "x", "--kind", "leader", "--running-max", "2")
+    assert await haas("agents", "register", "leader.law", *told) == Exit.OK
+    assert capsys.readouterr().out == "leader.law leader active: law.check, x\n"
+    assert world.fleet.seen[-1].running_max == 2
+    assert await haas("agents", "pause", "specialist.law", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out)["state"] == "AGENT_STATE_PAUSED"
+    assert await haas("agents", "resume", "specialist.law") == Exit.OK
+    assert capsys.readouterr().out == "specialist.law specialist active: x\n"
+
+
 async def test_ctrl_c_ends_a_watch_at_once_with_status_130(world):
     world.fleet.script, world.fleet.hang = STORY, True
     process = await asyncio.create_subprocess_exec(

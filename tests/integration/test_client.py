@@ -232,6 +232,27 @@ async def test_the_environment_says_where_and_who(world, tmp_path):
             HaasClient.from_env({k: v for k, v in env.items() if k != name})
 
 
+async def test_both_clients_list_register_and_pause_agents(world):
+    def scope(call) -> tuple[str, str]:
+        return call.tenant_id, call.project_id
+
+    async with world.aio() as client:
+        assert [agent.agent_id for agent in await client.list_agents()] == ["specialist.law"]
+        assert list((await client.register_agent("a", ["x"])).skills) == ["x"]
+        assert (await client.set_agent_state("a", paused=True)).state == 2
+    seen, world.fleet.seen = world.fleet.seen, []
+
+    def same() -> None:
+        with world.sync() as client:
+            assert [agent.agent_id for agent in client.list_agents()] == ["specialist.law"]
+            assert list(client.register_agent("a", ["x"]).skills) == ["x"]
+            assert client.set_agent_state("a", paused=True).state == 2
+
+    await asyncio.to_thread(same)
+    assert seen == world.fleet.seen
+    assert {scope(call) for call in seen} == {("t-one", "p-one")}
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8443", "127.0.0.1:8443", "https://"])
 def test_an_address_that_is_no_https_url_is_refused(url):
     with pytest.raises(ValueError, match="https"):

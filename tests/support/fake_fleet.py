@@ -15,7 +15,7 @@ from haas.gateway.v1 import identity_pb2, identity_pb2_grpc
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 from haas.notifier.v1 import notifier_pb2, notifier_pb2_grpc
 from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
-from haas.planner.v1 import graph_pb2
+from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2
 from haas_client import AsyncHaasClient, HaasClient
 from haas_common import errors as ours
 from tests.support.mesh import Mesh
@@ -32,6 +32,7 @@ class Fleet(
     notifier_pb2_grpc.NotifierServicer,
     mcp_pb2_grpc.ToolsServicer,
     identity_pb2_grpc.IdentityServicer,
+    agents_pb2_grpc.AgentsServicer,
 ):
     """Says what it was asked, fails as often as it is told to, and drops streams."""
 
@@ -119,6 +120,22 @@ class Fleet(
         answer.result.update(dict(request.arguments))
         return answer
 
+    async def ListAgents(self, request, context):
+        await self._enter(request, context)
+        results = [agents_pb2.AgentResults(skill="law.check", completed=3, failed=1, duration_ms=401, score=0.3)]
+        agent = agents_pb2.Agent(agent_id="specialist.law", kind=2, state=1, skills=["law.check", "x"], results=results)
+        return agents_pb2.ListAgentsResponse(agents=[agent])
+
+    async def RegisterAgent(self, request, context):
+        await self._enter(request, context)
+        agent = agents_pb2.Agent(agent_id=request.agent_id, kind=request.kind, state=1, skills=request.skills)
+        return agents_pb2.RegisterAgentResponse(agent=agent)
+
+    async def SetAgentState(self, request, context):
+        await self._enter(request, context)
+        agent = agents_pb2.Agent(agent_id=request.agent_id, kind=2, state=request.state, skills=["x"])
+        return agents_pb2.SetAgentStateResponse(agent=agent)
+
     async def RenewToken(self, request, context):
         await self._enter(request, context)
         return identity_pb2.RenewTokenResponse(token=jwt(900))
@@ -156,6 +173,7 @@ async def running(folder: Path) -> AsyncIterator[World]:
         notifier_pb2_grpc.add_NotifierServicer_to_server,
         mcp_pb2_grpc.add_ToolsServicer_to_server,
         identity_pb2_grpc.add_IdentityServicer_to_server,
+        agents_pb2_grpc.add_AgentsServicer_to_server,
     ):
         add(fleet, server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))

@@ -47,6 +47,10 @@ def test_the_plan_s_own_profile_is_read_as_it_stands() -> None:
         ("profile_id: a\nextra: 1", "extra"),
         ("profile_id: a\npolicies: {rate_limits: {mcp.http: {rps: 1}}}", "policies.rate_limits.mcp.http.rpm"),
         ("profile_id: a\nlanguage: fr", "language"),
+        ("profile_id: a\nflags: {leader_promotion: 1}", "flags.leader_promotion"),
+        ("profile_id: a\npolicies: {concurrency: {tasks_max: 0}}", "policies.concurrency.tasks_max"),
+        ("profile_id: a\npolicies: {breaker: {failures: 0}}", "policies.breaker.failures"),
+        ("profile_id: a\npolicies: {budget: {tokens_plan: 0}}", "policies.budget.tokens_plan"),
         ("profile_id: a\nhttp_hosts: ['http://x/']", "http_hosts.0"),
         ("profile_id: a\nx: " + "[" * 40 + "]" * 40, "line 2"),
         ("profile_id: !!python/name:os.system a", "line 1"),
@@ -66,6 +70,12 @@ def test_a_profile_that_breaks_a_rule_is_refused_by_its_field(text: str, field: 
         load_profile(text)
     assert refused.value.metadata["field"] == field
     assert refused.value.metadata["rule"]
+
+
+def test_a_profile_without_limits_has_none_of_its_own_and_a_breaker_of_five_failures() -> None:
+    policies = load_profile("profile_id: a").policies
+    assert policies.concurrency.tasks_max is policies.budget.tokens_plan is policies.budget.money_micros_plan is None
+    assert (policies.breaker.failures, policies.breaker.cool_down_s) == (5, 30)
 
 
 @pytest.mark.parametrize("name", ["nwc", "medluxe", "brandistry", "silhouette"])
