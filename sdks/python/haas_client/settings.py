@@ -89,6 +89,11 @@ class Token:
         """Tells whether it is time to renew it; one that is over cannot be renewed any more."""
         return self._renew_at <= time.time() < self._expires
 
+    @property
+    def lives(self) -> bool:
+        """Whether it is still good, by this machine's clock."""
+        return time.time() < self._expires
+
     def postpone(self) -> None:
         """After a renewal that failed: the token is still good, so try again half-way to its end."""
         self._renew_at = (time.time() + self._expires) / 2

@@ -17,8 +17,8 @@ from haas_planner.remote.domain import HEARTBEAT_S, Job
 WORKERS_MAX, WORKERS_ALL_MAX = 200, 1000
 #: Tasks that wait for a worker, of a project and of all.
 WAITING_MAX, WAITING_ALL_MAX = 5_000, 20_000
-#: Tasks that a worker may have or be ready for.
-CREDIT_MAX = 1000
+#: Tasks that a worker may have or be ready for: twice what one message may give, for results that are on their way.
+CREDIT_MAX = 2000
 #: Results that are known to have been taken, for workers that send one again because the answer was lost.
 TAKEN_MAX = 8192
 
@@ -154,13 +154,14 @@ class Book:
         self._leave(seat)
         return lost
 
-    def hear(self, seat: Seat, now: float, tokens: Iterable[str] = ()) -> None:
-        """Notes that a worker lives, and which tasks it is at."""
+    def hear(self, seat: Seat, now: float, tokens: Iterable[str] = ()) -> tuple[Ticket, ...]:
+        """Notes that a worker lives, and which tasks it is at; returns those that waited while it was silent."""
         seat.heard_at = now
         for token in tokens:
             ticket = seat.held.get(token)
             if ticket is not None:
                 ticket.heard_at = now
+        return self._fill(seat, now) if seat.connection else ()
 
     def credit(self, seat: Seat, more: int, now: float) -> tuple[Ticket, ...]:
         """Takes credit; returns the tasks that it gets for it.

@@ -107,7 +107,9 @@ class Connection:
 
     def hear(self, tokens: Iterable[str] = ()) -> None:
         """The worker lives and is at these tasks."""
-        self._pool.book.hear(self.seat, self._pool.now(), tokens)
+        waited = self._pool.book.hear(self.seat, self._pool.now(), tokens)
+        if waited:
+            self.tasks(waited)
 
     def credit(self, more: int) -> None:
         """The worker takes more tasks. Raises FieldInvalid."""
