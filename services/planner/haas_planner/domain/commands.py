@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haas_planner.domain.decision import NAMED_MAX, Decision
-from haas_planner.domain.relations import descendants, expect, expect_task
-from haas_planner.domain.state import REVISABLE, TERMINAL, Event, Plan, Refused, TaskRun
-from haas_planner.graph import COMPOSITE, Task
+from haas_planner.domain.relations import expect, expect_task, has_value
+from haas_planner.domain.reopening import Again, both, called_off, depending, drop_children, expect_above, reopen
+from haas_planner.domain.state import REVISABLE, Event, Plan, Refused, TaskRun, undo_order
+from haas_planner.graph import Task
 
 #: How many tasks one decision plans; a larger graph is created in several commits.
 PLANNED_MAX = 500
@@ -70,7 +71,7 @@ def cancel(plan: Plan, actor: str, reason: str, now_us: int) -> list[Event]:
     expect(plan, "created", "running", "paused")
     decision = Decision(plan, now_us, actor)
     decision.cancel_open()
-    if plan.undoable and plan.state != "created":
+    if plan.state != "created" and undo_order(plan):
         decision.start_undoing("cancelled", reason)
     else:
         decision.emit("PlanCancelled", reason=reason)
@@ -148,9 +149,11 @@ def decide(decision: Decision, task_id: str, approved: bool, comment: str, role:
 def retry(plan: Plan, actor: str, task_id: str, reason: str, now_us: int) -> list[Event]:
     """Tries a failed task again, with all its attempts; a plan that failed by it goes on."""
     expect(plan, "running", "paused", "failed")
-    expect_task(plan, task_id, "failed")
+    _expect_own(expect_task(plan, task_id, "failed"))
+    again = both(called_off(plan), {task_id: True})
+    expect_above(plan, task_id, again)
     decision = Decision(plan, now_us, actor)
-    _reopen(decision, task_id, [task_id, *_called_off(plan)], reason)
+    reopen(decision, task_id, again, reason)
     decision.advance()
     return decision.events
 
@@ -168,13 +171,16 @@ def skip(
     """Leaves a task out, with values in place of its own; what reads a value that is not given is left out too."""
     expect(plan, "running", "paused", "failed")
     run = expect_task(plan, task_id, "planned", "ready", "running", "waiting", "failed", "cancelled", "expanded")
+    _expect_own(run)
     written = {slot.name for slot in run.task.writes}
     if unknown := {*outputs, *values} - written:
         name = sorted(unknown)[0][:63]
         raise Refused("FIELD_INVALID", f"{task_id} writes no “{name}”.", field=name, rule="a value that it writes")
     decision = Decision(plan, now_us, actor)
     if plan.state == "failed":
-        _reopen(decision, task_id, _called_off(plan), reason)
+        again = called_off(plan)
+        expect_above(plan, task_id, again)
+        reopen(decision, task_id, again, reason)
     decision.cancel_children(task_id)
     decision.emit("TaskSkipped", task_id, reason=reason, role=role, outputs=dict(outputs), values=dict(values))
     decision.skip_readers(task_id, f"it reads from {task_id}, which was left out")
@@ -185,18 +191,18 @@ def skip(
 def rerun(plan: Plan, actor: str, task_id: str, reason: str, now_us: int) -> list[Event]:
     """Does a task again, and all that depends on it; what is upstream is used as it is."""
     expect(plan, *_AGAIN)
-    run = expect_task(plan, task_id)
-    if run.state in ("planned", "superseded") or run.compensates:
-        expect_task(plan, task_id, *_BEGUN)
-    missing = [up for up in run.task.depends_on() if plan.tasks[up].state not in ("completed", "skipped")]
+    run = expect_task(plan, task_id, *_BEGUN)
+    _expect_own(run)
+    missing = [slot.from_task for slot in run.task.reads if slot.from_task and not has_value(plan, slot)]
     if missing:
         raise Refused(
             "TASK_STATE_CONFLICT", f"{task_id} reads from {missing[0]}, which is not complete.",
-            task=missing[0], state=plan.tasks[missing[0]].state, allowed="completed,skipped",
+            task=missing[0], state=plan.tasks[missing[0]].state, allowed="completed",
         )  # fmt: skip
-    again = [t for t in (task_id, *descendants(plan, task_id)) if plan.tasks[t].state not in ("planned", "superseded")]
+    again = both(called_off(plan), depending(plan, task_id))
+    expect_above(plan, task_id, again)
     decision = Decision(plan, now_us, actor)
-    _reopen(decision, task_id, [*again, *(t for t in _called_off(plan) if t not in set(again))], reason)
+    reopen(decision, task_id, again, reason)
     decision.advance()
     return decision.events
 
@@ -206,10 +212,12 @@ def replan(
 ) -> list[Event]:
     """Takes a new revision of a part of the graph, validated by the caller; what runs or is complete stays as it is."""
     expect(plan, "created", "running", "paused", "failed")
+    again = called_off(plan)
+    _expect_revisable(plan, tasks, removed, again)
     decision = Decision(plan, now_us, actor)
     if plan.state == "failed":
         named = [t.task_id for t in tasks if t.task_id in plan.tasks] or list(removed) or [plan.failed_task]
-        _reopen(decision, named[0], _called_off(plan), explanation)
+        reopen(decision, named[0], again, explanation)
     revise(decision, tasks, removed, "request", explanation, "")
     decision.advance()
     return decision.events
@@ -220,57 +228,40 @@ def revise(
 ) -> None:
     """Gives tasks another contract, adds new ones, takes others out: one revision."""
     plan = decision.plan
-    for task_id in [*(t.task_id for t in tasks if t.task_id in plan.tasks), *removed]:
-        expect_task(plan, task_id, *sorted(REVISABLE))
+    _expect_revisable(plan, tasks, removed, {})
     revised = [t.task_id for t in tasks if t.task_id in plan.tasks]
     added = [t.task_id for t in tasks if t.task_id not in plan.tasks]
-    if len(tasks) + len(removed) > PLANNED_MAX or not (tasks or removed):
-        raise Refused("FIELD_INVALID", f"A revision changes 1 to {PLANNED_MAX} tasks.", field="tasks", rule="1 to 500")
     decision.emit(
         "PlanReplanned", failed, revision=plan.revision + 1, failed_task=failed, strategy=strategy,
         explanation=explanation, revised=revised[:NAMED_MAX], added=added[:NAMED_MAX],
         removed=list(removed)[:NAMED_MAX],
     )  # fmt: skip
+    for task_id in [*revised, *removed]:
+        drop_children(decision, task_id)
     for task_id in removed:
         decision.emit("TaskSuperseded", task_id)
     for task in tasks:
         known = plan.tasks.get(task.task_id)
         parent = known.parent if known is not None else task.task_id.rpartition(".")[0]
         decision.plan_task(task, parent=parent)
+    decision.skip_unfed()
+    if plan.state != "created":
+        for task_id in removed:
+            decision.settled(task_id)
 
 
-def _called_off(plan: Plan) -> list[str]:
-    """Returns what was cancelled with the plan; with a map's own calling off it has nothing to do."""
-    if plan.state not in TERMINAL:
-        return []
-    return [t for t, run in plan.tasks.items() if run.state == "cancelled" and not _by_its_map(plan, run)]
+def _expect_revisable(plan: Plan, tasks: Sequence[Task], removed: Sequence[str], again: Again) -> None:
+    if len(tasks) + len(removed) > PLANNED_MAX or not (tasks or removed):
+        raise Refused("FIELD_INVALID", f"A revision changes 1 to {PLANNED_MAX} tasks.", field="tasks", rule="1 to 500")
+    for task_id in [*(t.task_id for t in tasks if t.task_id in plan.tasks), *removed]:
+        _expect_own(expect_task(plan, task_id, *sorted(REVISABLE)))
+        expect_above(plan, task_id, again)
 
 
-def _by_its_map(plan: Plan, run: TaskRun) -> bool:
-    parent = plan.tasks.get(run.parent)
-    return parent is not None and parent.task.kind == "map" and parent.state in ("completed", "failed")
-
-
-def _reopen(decision: Decision, from_task: str, again: Sequence[str], reason: str) -> None:
-    """Puts tasks back to where they have to be done again. A task above one of them only reports again."""
-    plan, wanted = decision.plan, list(dict.fromkeys(again))
-    decision.emit("PlanReopened", from_task, from_task=from_task, tasks=max(1, len(wanted)), reason=reason)
-    inside = {plan.tasks[t].parent for t in wanted if plan.tasks[t].parent}
-    for task_id in wanted:
-        run = plan.tasks[task_id]
-        if task_id in inside and task_id != from_task:
-            decision.emit("TaskReset", task_id, state="expanded")
-            continue
-        if run.task.kind in COMPOSITE and plan.children.get(task_id):
-            _drop_children(decision, task_id)
-        if run.state != "planned":
-            decision.emit("TaskReset", task_id)
-
-
-def _drop_children(decision: Decision, task_id: str) -> None:
-    """What a task expanded into is no longer part of the plan: it expands anew."""
-    plan = decision.plan
-    for child in plan.children.get(task_id, ()):
-        if plan.tasks[child].state != "superseded":
-            _drop_children(decision, child)
-            decision.emit("TaskSuperseded", child)
+def _expect_own(run: TaskRun) -> None:
+    """Refuses to do with an undoing what is done with tasks: it begins anew with the next calling off."""
+    if run.compensates:
+        raise Refused(
+            "TASK_STATE_CONFLICT", f"{run.task.task_id} undoes {run.compensates}; that one can be done again.",
+            task=run.task.task_id, state=run.state, allowed=run.compensates,
+        )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 from haas_planner.domain import reports
 from haas_planner.domain.fold import apply
 from haas_planner.domain.relations import descendants
-from haas_planner.domain.state import OPEN, TERMINAL, Event, Plan, TaskRun, is_over, map_of
+from haas_planner.domain.state import OPEN, TERMINAL, Event, Plan, TaskRun, is_over, map_of, undo_order
 from haas_planner.domain.templates import child_of, instant_us, join_needs, schedule_next, undoing_of, wait_until
 from haas_planner.graph import WAITING, Task, task_to_json
 
@@ -92,8 +92,10 @@ class Decision:
         self.emit("TaskWaiting", task_id, until_us=until_us, **({"signal": name} if name else {}))
         early = self.plan.signals.get(name) if name else None
         if early:
-            self.emit("SignalReceived", task_id, name=name, value=early[0])
-            self.finish_waiting(task_id, early[0])
+            # Its event takes it out of the list.
+            value = early[0]
+            self.emit("SignalReceived", task_id, name=name, value=value)
+            self.finish_waiting(task_id, value)
 
     def finish_waiting(self, task_id: str, value: Mapping[str, Any]) -> None:
         """Ends a wait well: with the value itself, or with an attempt that writes its artifact."""
@@ -208,7 +210,8 @@ class Decision:
 
     def _may_repair(self, task_id: str) -> bool:
         plan = self.plan
-        return plan.state in ("running", "paused") and sum(map(len, plan.repairs.values())) < plan.repairs_max
+        begun = sum(map(len, plan.repairs.values())) + len(plan.replanning)
+        return plan.state in ("running", "paused") and begun < plan.repairs_max
 
     def _tell(self, task_id: str, reason: str, message: str) -> list[str]:
         """Says whom a failure hits: all that depend on it, and those of them whose work it stops."""
@@ -235,11 +238,17 @@ class Decision:
                     frontier.append(reader)
                     self._close_parent(run)
 
+    def skip_unfed(self) -> None:
+        """Leaves out again, of what was put back, what reads a value that still will not come."""
+        for task_id, run in list(self.plan.tasks.items()):
+            if run.state == "skipped" or (run.state == "failed" and is_over(self.plan, run)):
+                self.skip_readers(task_id, f"it reads from {task_id}, which is {run.state}")
+
     def fail_plan(self, task_id: str) -> None:
         """Ends a plan without its goals; what was done is undone first where tasks say how."""
         plan, run = self.plan, self.plan.tasks[task_id]
         self.cancel_open()
-        if plan.undoable:
+        if undo_order(plan):
             self.start_undoing("failed", "")
             return
         self._failed(run)
@@ -261,7 +270,7 @@ class Decision:
     def start_undoing(self, state: str, reason: str) -> None:
         """Undoes what was completed, the latest first, each after the one before."""
         plan = self.plan
-        order = list(reversed(plan.undoable))
+        order = undo_order(plan)
         self.emit("CompensationStarted", state=state, reason=reason, tasks=order[:NAMED_MAX], count=len(order))
         for task_id in reversed(order):
             self.plan_task(undoing_of(plan.tasks[task_id].task), compensates=task_id)

@@ -152,7 +152,6 @@ def _plan_resumed(plan: Plan, event: Told) -> None:
 
 def _plan_reopened(plan: Plan, event: Told) -> None:
     plan.state, plan.failure, plan.ending = "running", "", ""
-    plan.replanning.clear()
 
 
 def _plan_replanned(plan: Plan, event: Told) -> None:
@@ -198,6 +197,8 @@ def _task_planned(plan: Plan, event: Told) -> None:
     plan.keyed = plan.keyed or bool(task.policy.concurrency_key)
     if known is not None:
         _revise(plan, known, task)
+        if known.compensates and task.task_id not in plan.undoing:
+            plan.undoing.append(task.task_id)
         return
     run = TaskRun(task, parent=event.payload["parent"], compensates=event.payload.get("compensates", ""))
     plan.tasks[task.task_id] = run
@@ -260,10 +261,15 @@ def _task_started(plan: Plan, event: Told) -> None:
 def _task_expanded(plan: Plan, event: Told) -> None:
     run = plan.tasks[event.task_id]
     _settle_budget(plan, run, event.payload)
+    run.occurrence = event.payload["count"]
     _move(plan, run, "expanded")
     plan.incomplete.setdefault(event.task_id, 0)
     plan.revision += 1
-    for child in plan.children.get(event.task_id, ()):
+    _unblock_children(plan, event.task_id)
+
+
+def _unblock_children(plan: Plan, task_id: str) -> None:
+    for child in plan.children.get(task_id, ()):
         if plan.tasks[child].state == "planned":
             _unblock(plan, plan.tasks[child])
 
@@ -332,6 +338,7 @@ def _task_reset(plan: Plan, event: Told) -> None:
     if event.payload.get("state", "planned") == "expanded":
         run.phase = "run"
         _move(plan, run, "expanded")
+        _unblock_children(plan, event.task_id)
     else:
         _begin_again(plan, run)
 

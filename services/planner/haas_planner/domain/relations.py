@@ -1,6 +1,7 @@
 """Who depends on whom in a plan, and what its state allows."""
 
 from haas_planner.domain.state import LIVE, Plan, Refused, TaskRun
+from haas_planner.graph import Slot
 
 
 def descendants(plan: Plan, task_id: str) -> list[str]:
@@ -52,6 +53,13 @@ def expect_task(plan: Plan, task_id: str, *allowed: str) -> TaskRun:
             task=task_id, state=run.state, allowed=",".join(allowed),
         )  # fmt: skip
     return run
+
+
+def has_value(plan: Plan, slot: Slot) -> bool:
+    """Tells whether what a slot reads is there: written by its task, or given in its place."""
+    source = plan.tasks[slot.from_task]
+    given = source.state == "skipped" and (slot.name in source.outputs or slot.name in source.values)
+    return source.state == "completed" or given
 
 
 def is_current(plan: Plan, task_id: str, attempt: int) -> bool:

@@ -77,7 +77,8 @@ class TaskRun:
         deadline_us: it must be over by then (schedule to close).
         until_us: what waits without an attempt waits until then.
         received: what a signal or a person gave.
-        occurrence: of a schedule: how many runs there have been; of an approval: how many reminders.
+        occurrence: of a schedule: how many runs there have been; of an approval: how many reminders; of what expanded
+            otherwise: into how many tasks.
         queued: of a schedule: a run that waits for the one before.
         compensates: the task that it undoes.
     """
@@ -187,8 +188,9 @@ class Plan:
         """Returns when something is due next; 0 for never."""
         if self.state not in ("running", "compensating"):
             return 0
-        times = [*self.timers.values(), self.deadline_us] if self.deadline_us else self.timers.values()
-        return min(times, default=0)
+        # What is undone is no longer bound by the plan's own time.
+        ends = [self.deadline_us] if self.deadline_us and self.state == "running" else []
+        return min([*self.timers.values(), *ends], default=0)
 
 
 def map_of(plan: Plan, run: TaskRun) -> str:
@@ -211,4 +213,10 @@ def is_over(plan: Plan, run: TaskRun) -> bool:
         return True
     if run.state == "failed":
         return is_tolerated(plan, run)
-    return run.state == "cancelled" and map_of(plan, run) != ""
+    # The task above it is over, or was called off with it.
+    return run.state == "cancelled" and run.parent != ""
+
+
+def undo_order(plan: Plan) -> list[str]:
+    """Returns what is undone when the plan is called off, the latest first."""
+    return [t for t in dict.fromkeys(reversed(plan.undoable)) if plan.tasks[t].task.policy.compensation]

@@ -1,5 +1,6 @@
 """Decisions on what happens to a plan by itself: starts, results, failures, timers, repairs."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -206,10 +207,10 @@ def replanned(plan: Plan, failed_task: str, proposal: Proposal, now_us: int) -> 
     if failed_task not in plan.replanning or plan.state not in LIVE:
         return []
     decision = Decision(plan, now_us)
-    try:
+    with contextlib.suppress(Refused):  # what it would change has moved on meanwhile
         revise(decision, proposal.tasks, proposal.removed, proposal.strategy, proposal.explanation, failed_task)
-    except Refused:
-        # What it would change has moved on meanwhile.
+    if plan.state in LIVE and plan.tasks[failed_task].state == "failed":
+        # It was to be repaired and is not: nothing else would ever end it.
         decision.fail_plan(failed_task)
     decision.advance()
     return decision.events
