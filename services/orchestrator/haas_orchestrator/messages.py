@@ -34,6 +34,9 @@ def counts(total: int, by_state: Mapping[str, int]) -> orchestrator_pb2.TaskCoun
         completed=by_state.get("completed", 0),
         failed=by_state.get("failed", 0),
         cancelled=by_state.get("cancelled", 0),
+        waiting=by_state.get("waiting", 0),
+        skipped=by_state.get("skipped", 0),
+        superseded=by_state.get("superseded", 0),
     )
 
 
@@ -95,13 +98,40 @@ def graph(tasks: Sequence[Mapping[str, Any]], inputs: Sequence[Sequence[str]]) -
 
 def _contract(kept: Mapping[str, Any]) -> graph_pb2.Task:
     same = ("task_id", "skill", "title", "owner_agent_id", "attempts_max", "attempt_limit_s")
-    return graph_pb2.Task(
+    schemas = kept.get("schemas", {})
+    message = graph_pb2.Task(
         **{name: kept[name] for name in same},
         kind=graph_pb2.TaskKind.Value(f"TASK_KIND_{kept['kind'].upper()}"),
-        reads=[graph_pb2.Slot(name=n, type=t, from_task=f) for n, t, f in kept["reads"]],
-        writes=[graph_pb2.Slot(name=n, type=t) for n, t in kept["writes"]],
-        params_json=json.dumps(kept["params"], ensure_ascii=False, sort_keys=True) if kept["params"] else "",
+        reads=[_slot(schemas, name, type_, source) for name, type_, source in kept["reads"]],
+        writes=[_slot(schemas, name, type_) for name, type_ in kept["writes"]],
+        params_json=_text(kept["params"]),
+        control_json=_text(kept.get("control")),
     )
+    if kept.get("policy"):
+        message.policy.CopyFrom(_policy(kept["policy"]))
+    return message
+
+
+def _policy(kept: Mapping[str, Any]) -> graph_pb2.Policy:
+    """Returns a policy; the history holds what differs from the default."""
+    plain = {name: value for name, value in kept.items() if name not in ("on_failure", "compensation")}
+    message = graph_pb2.Policy(**plain)
+    if "on_failure" in kept:
+        message.on_failure = graph_pb2.OnFailure.Value(f"ON_FAILURE_{kept['on_failure'].upper()}")
+    if undo := kept.get("compensation"):
+        message.compensation.kind = graph_pb2.TaskKind.Value(f"TASK_KIND_{undo['kind'].upper()}")
+        message.compensation.skill = undo["skill"]
+        message.compensation.params_json = _text(undo.get("params"))
+    return message
+
+
+def _slot(schemas: Mapping[str, Any], name: str, type_: str, from_task: str = "") -> graph_pb2.Slot:
+    schema = _text(schemas[name]) if name in schemas else ""
+    return graph_pb2.Slot(name=name, type=type_, from_task=from_task, schema_json=schema)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True) if value or isinstance(value, bool) else ""
 
 
 def summary(whole: graph_pb2.Graph) -> str:

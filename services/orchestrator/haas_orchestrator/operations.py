@@ -27,6 +27,8 @@ from haas_orchestrator.intents import Detected, detect
 BRIEF_SIGNER = "prompt_engineer"
 _CREATE = "CreatePlan"
 _PLANNER_S = 15.0
+#: How often a part that failed is planned anew, unless the request says otherwise.
+REPAIRS_MAX = 2
 _AUDIT_BYTES_MAX = 16 * 1024
 
 
@@ -39,6 +41,8 @@ class Wanted:
     graph: graph_pb2.Graph | None
     request_id: str
     profile_id: str
+    budget: graph_pb2.Budget | None = None
+    repairs_max: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +102,9 @@ class Operations:
         request_id = wanted.request_id or new_id("rq")
         plan_id = domain.plan_id_of(scope.tenant_id, scope.project_id, request_id)
         graph_bytes = wanted.graph.SerializeToString(deterministic=True).hex() if wanted.graph else ""
-        mark = domain.fingerprint(wanted.objective, [(g.name, g.ref) for g in given], graph_bytes, wanted.profile_id)
+        mark = domain.fingerprint(
+            wanted.objective, [(g.name, g.ref) for g in given], graph_bytes, wanted.profile_id, *_limits(wanted)
+        )
         kept = await self._earlier(scope, request_id, mark)
         if kept is None:
             kept = await self._prepare(call, wanted, given, plan_id, request_id, mark)
@@ -185,6 +191,9 @@ class Operations:
             profile_id=facts["profile_id"],
             profile_version=facts["profile_version"],
             validate_only=validate_only,
+            budget=graph_pb2.Budget(**facts.get("budget", {})),
+            # A request of before knew no repairs.
+            repairs_max=facts.get("repairs_max", 0),
         )
         return await self._planner().CompilePlan(
             request, metadata=with_token(call), timeout=_PLANNER_S, wait_for_ready=True
@@ -206,6 +215,16 @@ class Operations:
             request, metadata=with_token(call), timeout=_PLANNER_S, wait_for_ready=True
         )
         return response.state
+
+
+def _limits(wanted: Wanted) -> list[Any]:
+    """What a request limits, for its fingerprint; nothing for one that limits nothing."""
+    budget = _budget(wanted)
+    return [budget, wanted.repairs_max] if budget or wanted.repairs_max is not None else []
+
+
+def _budget(wanted: Wanted) -> dict[str, int]:
+    return {field.name: value for field, value in wanted.budget.ListFields()} if wanted.budget else {}
 
 
 def _facts(
@@ -234,6 +253,8 @@ def _facts(
         "graph": wanted.graph.SerializeToString(deterministic=True).hex() if wanted.graph else "",
         "profile_id": kept.profile.profile_id,
         "profile_version": kept.version,
+        "budget": _budget(wanted),
+        "repairs_max": REPAIRS_MAX if wanted.repairs_max is None else wanted.repairs_max,
     }
 
 

@@ -7,6 +7,8 @@ from haas.orchestrator.v1 import (
     artifacts_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
+    control_pb2,
+    control_pb2_grpc,
     orchestrator_pb2,
     orchestrator_pb2_grpc,
     privacy_pb2,
@@ -26,6 +28,8 @@ from haas_orchestrator.artifacts.servicer import ArtifactsServicer
 from haas_orchestrator.audit.servicer import AuditServicer
 from haas_orchestrator.audit.signer import Signer
 from haas_orchestrator.audit.worker import LEASE, CheckpointWorker, Policy
+from haas_orchestrator.control.operations import Control
+from haas_orchestrator.control.servicer import PlanControlServicer
 from haas_orchestrator.operations import Operations
 from haas_orchestrator.privacy import Privacy
 from haas_orchestrator.servicer import OrchestratorServicer, PrivacyServicer
@@ -57,8 +61,8 @@ async def main(config: Config) -> None:
 
     def add(server: grpc.aio.Server) -> None:
         orchestrator_pb2_grpc.add_OrchestratorServicer_to_server(OrchestratorServicer(operations, database), server)
+        control_pb2_grpc.add_PlanControlServicer_to_server(PlanControlServicer(Control(channels)), server)
         artifacts_pb2_grpc.add_ArtifactsServicer_to_server(ArtifactsServicer(database, doorbell, artifacts), server)
-
         privacy_pb2_grpc.add_PrivacyServicer_to_server(PrivacyServicer(privacy), server)
         audit_pb2_grpc.add_AuditServicer_to_server(
             AuditServicer(database, doorbell, artifacts.blobs, signer, keys), server
@@ -78,6 +82,7 @@ async def main(config: Config) -> None:
 
     services = [
         orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"],
+        control_pb2.DESCRIPTOR.services_by_name["PlanControl"],
         artifacts_pb2.DESCRIPTOR.services_by_name["Artifacts"],
         audit_pb2.DESCRIPTOR.services_by_name["Audit"],
         privacy_pb2.DESCRIPTOR.services_by_name["Privacy"],

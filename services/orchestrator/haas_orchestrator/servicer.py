@@ -52,7 +52,9 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServicer):
             values = read_struct(request.inputs)
         except StructInvalid as error:
             raise errors.FieldInvalid(f"inputs: {error}.", field="inputs", rule=error.rule) from None
-        wanted = Wanted(request.objective, values, graph, request.request_id, request.profile_id)
+        budget = request.budget if request.HasField("budget") else None
+        repairs_max = request.repairs_max if request.HasField("repairs_max") else None
+        wanted = Wanted(request.objective, values, graph, request.request_id, request.profile_id, budget, repairs_max)
         made = await self._operations.create_plan(current_call(), wanted)
         return orchestrator_pb2.CreatePlanResponse(
             plan_id=made.plan_id,

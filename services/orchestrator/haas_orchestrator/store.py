@@ -44,7 +44,7 @@ async def list_plans(tx: Tx, scope: Scope, before: tuple[str, str], limit: int) 
 
 
 async def graph_of(tx: Tx, scope: Scope, plan_id: str) -> tuple[list[Row], list[Sequence[str]]]:
-    """Returns the contracts of a plan's tasks and its inputs [name, type, ref], as the history has them.
+    """Returns the newest contracts of a plan's tasks and its inputs [name, type, ref], as the history has them.
 
     Both are empty where the plan's beginning went with old history: half a graph would be a wrong one.
     """
@@ -52,15 +52,21 @@ async def graph_of(tx: Tx, scope: Scope, plan_id: str) -> tuple[list[Row], list[
     first = await tx.maybe(SQL.plan_inputs, **_in(scope), stream=stream)
     if first is None:
         return [], []
-    tasks = await tx.all(SQL.planned_tasks, **_in(scope), plan_id=plan_id, stream=stream)
+    rows = await tx.all(SQL.planned_tasks, **_in(scope), plan_id=plan_id, stream=stream)
     stored = [Stored(scope, stream, "PlanCreated", first["payload"])]
-    stored += [Stored(scope, stream, "TaskPlanned", row["payload"]) for row in tasks]
+    stored += [Stored(scope, stream, row["event_type"], row["payload"]) for row in rows]
     created, *opened = await tx.vault.open_all(tx, stored)
-    planned = [
-        upcast("TaskPlanned", row["schema_version"], payload)["task"]
-        for row, payload in zip(tasks, opened, strict=True)
-    ]
-    return planned, upcast("PlanCreated", first["schema_version"], created)["inputs"]
+    tasks: dict[str, Row] = {}
+    gone: dict[str, Row] = {}
+    for row, payload in zip(rows, opened, strict=True):
+        told, task_id = upcast(row["event_type"], row["schema_version"], payload), row["task_id"]
+        if row["event_type"] == "TaskPlanned" and not told.get("compensates"):
+            tasks[task_id] = told["task"]
+        elif row["event_type"] == "TaskSuperseded" and task_id in tasks:
+            gone[task_id] = tasks.pop(task_id)
+        elif row["event_type"] == "TaskReset" and task_id in gone:
+            tasks[task_id] = gone.pop(task_id)
+    return list(tasks.values()), upcast("PlanCreated", first["schema_version"], created)["inputs"]
 
 
 async def list_tasks(tx: Tx, scope: Scope, plan_id: str, after: Sequence[int], limit: int) -> list[Row]:

@@ -25,11 +25,11 @@ SELECT plan_id, state, objective, intent, language, brief_artifact_id, profile_i
  ORDER BY created_at DESC, plan_id DESC LIMIT %(limit)s;
 
 -- planned_tasks --
--- The contracts of a plan's tasks, in the order in which they were planned.
-SELECT schema_version, payload FROM events
+-- The contracts of a plan's tasks in the order in which they were planned, and which of them are no longer part of it.
+SELECT event_type, task_id, schema_version, payload FROM events
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s AND stream = %(stream)s
-   AND event_type = 'TaskPlanned'
- ORDER BY version LIMIT 20000;
+   AND event_type IN ('TaskPlanned', 'TaskSuperseded', 'TaskReset')
+ ORDER BY version LIMIT 40000;
 
 -- plan_inputs --
 -- The inputs that a plan was created with.
@@ -218,7 +218,7 @@ SELECT p.plan_id, e.schema_version, e.payload
   FROM plans AS p
   JOIN events AS e ON e.tenant_id = p.tenant_id AND e.project_id = p.project_id AND e.stream = 'plan/' || p.plan_id
                   AND e.version = 1
- WHERE p.tenant_id = %(tenant_id)s AND p.project_id = %(project_id)s AND p.state IN ('created', 'running');
+ WHERE p.tenant_id = %(tenant_id)s AND p.project_id = %(project_id)s AND p.state NOT IN ('completed', 'failed', 'cancelled');
 
 -- blobs_of_plans --
 -- The blobs that plans have led to: every version of their artifacts, and long reasonings.
