@@ -182,6 +182,22 @@ async def test_tokens_are_signed_with_the_new_key_after_a_rotation_and_the_old_o
     assert not any("d" in key for key in keys)
 
 
+async def test_the_operator_says_what_a_tenant_may_have_under_way_and_the_history_tells_of_it(world):
+    ids = {"tenant_id": "t-one", "project_id": "p-one"}
+    request = tenancy_pb2.SetTenantLimitsRequest(**ids, tasks_max=20, weight=3)
+    found = (await world.tenancy.SetTenantLimits(request, metadata=world.operator)).tenant
+    assert (found.tasks_max, found.weight) == (20, 3)
+    assert world.events()[-1][:2] == ("TenantLimited", "tenant/t-one")
+    everybody = tenancy_pb2.ListTenantsRequest(tenant_id="*", project_id="*")
+    listed = await world.tenancy.ListTenants(everybody, metadata=world.operator)
+    assert [(t.tasks_max, t.weight) for t in listed.tenants if t.tenant_id == "t-one"] == [(20, 3)]
+    with refused("TENANT_MISMATCH"):
+        await world.tenancy.SetTenantLimits(request, metadata=world.admin)
+    with refused("RESOURCE_NOT_FOUND"):
+        unknown = tenancy_pb2.SetTenantLimitsRequest(tenant_id="t-one", project_id="p-other", tasks_max=1)
+        await world.tenancy.SetTenantLimits(unknown, metadata=world.operator)
+
+
 async def test_the_same_profile_again_changes_nothing_and_another_is_the_next_version(world):
     first, again = await world.put_profile(), await world.put_profile()
     assert (first.version, again.version) == (1, 1)

@@ -26,6 +26,13 @@ class OperatorClient(HaasClient):
         """Yields tenants by id."""
         return self._pages(self._tenancy.ListTenants, tenancy_pb2.ListTenantsRequest(page_size=page_size), "tenants")
 
+    def set_tenant_limits(self, tenant_id: str, project_id: str, tasks_max: int, weight: int = 1) -> tenancy_pb2.Tenant:
+        """Says how many of a tenant's tasks run at once (0: no limit of its own), and its share, 1 to 100."""
+        request = tenancy_pb2.SetTenantLimitsRequest(
+            tenant_id=tenant_id, project_id=project_id, tasks_max=tasks_max, weight=weight
+        )
+        return self._call(self._tenancy.SetTenantLimits, request).tenant
+
     def create_project(self, tenant_id: str, project_id: str, display_name: str = "") -> tenancy_pb2.Project:
         """Creates a project of a tenant."""
         request = tenancy_pb2.CreateProjectRequest(

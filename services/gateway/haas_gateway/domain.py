@@ -19,6 +19,8 @@ class Tenant:
     tenant_id: str
     display_name: str
     created_at: datetime.datetime
+    tasks_max: int = 0
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,24 @@ class Operations:
             await append(tx, [made, first])
         return tenant, project
 
+    async def set_limits(self, scope: Scope, tasks_max: int, weight: int) -> domain.Tenant:
+        """Says what a tenant may have under way. Raises ResourceNotFound (tenant, project)."""
+        _named(scope)
+        async with self._database.tenant_tx(scope) as tx:
+            tenant = await store.set_tenant_limits(tx, scope.tenant_id, tasks_max, weight or 1)
+            if tenant is None:
+                raise errors.ResourceNotFound(
+                    f"There is no tenant {scope.tenant_id}.", resource="tenant", id=scope.tenant_id
+                )
+            if not await store.known_projects(tx, scope.tenant_id, [scope.project_id]):
+                raise errors.ResourceNotFound(
+                    f"There is no project {scope.project_id}.", resource="project", id=scope.project_id
+                )
+            stream = f"tenant/{scope.tenant_id}"
+            told = _event(scope, stream, "TenantLimited", tasks_max=tenant.tasks_max, weight=tenant.weight)
+            await append(tx, [told])
+        return tenant
+
     async def create_project(self, scope: Scope, display_name: str) -> domain.Project:
         """Creates a project. Raises ResourceExists, ResourceNotFound (tenant)."""
         _named(scope)

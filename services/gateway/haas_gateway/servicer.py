@@ -37,7 +37,11 @@ def _after(token: str) -> str:
 
 def _tenant(tenant: domain.Tenant) -> tenancy_pb2.Tenant:
     return tenancy_pb2.Tenant(
-        tenant_id=tenant.tenant_id, display_name=tenant.display_name, create_time=_time(tenant.created_at)
+        tenant_id=tenant.tenant_id,
+        display_name=tenant.display_name,
+        create_time=_time(tenant.created_at),
+        tasks_max=tenant.tasks_max,
+        weight=tenant.weight,
     )
 
 
@@ -107,6 +111,11 @@ class TenancyServicer(tenancy_pb2_grpc.TenancyServicer):
         found = await self._operations.list_tenants(_after(request.page_token), size)
         token = found[size - 1].tenant_id if len(found) > size else ""
         return tenancy_pb2.ListTenantsResponse(tenants=map(_tenant, found[:size]), next_page_token=token)
+
+    async def SetTenantLimits(self, request: Any, context: Any) -> tenancy_pb2.SetTenantLimitsResponse:
+        """Says what a tenant may have under way."""
+        tenant = await self._operations.set_limits(current_call().scope, request.tasks_max, request.weight)
+        return tenancy_pb2.SetTenantLimitsResponse(tenant=_tenant(tenant))
 
     async def CreateProject(self, request: Any, context: Any) -> tenancy_pb2.CreateProjectResponse:
         """Creates a project."""

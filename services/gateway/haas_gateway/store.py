@@ -32,6 +32,12 @@ async def get_tenant(tx: Tx, tenant_id: str) -> Tenant | None:
     return Tenant(**row) if row else None
 
 
+async def set_tenant_limits(tx: Tx, tenant_id: str, tasks_max: int, weight: int) -> Tenant | None:
+    """Says what a tenant may have under way; None where there is no such tenant."""
+    row = await tx.maybe(SQL.set_tenant_limits, tenant_id=tenant_id, tasks_max=tasks_max, weight=weight)
+    return Tenant(**row) if row else None
+
+
 async def create_project(tx: Tx, scope: Scope, display_name: str) -> Project | None:
     """Creates a project; None where there is one."""
     row = await tx.maybe(SQL.create_project, **_in(scope), display_name=display_name)

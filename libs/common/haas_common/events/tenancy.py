@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from haas_common.events.base import PERSONAL, EventType, Hash, Named, Number, Payload
+from haas_common.events.base import PERSONAL, Count, EventType, Hash, Named, Number, Payload
 
 
 class Created(Payload):
@@ -29,8 +29,16 @@ class TokenIssued(Payload):
     expires_at: int = Field(description="When it ends, in seconds of the epoch.")
 
 
+class Limited(Payload):
+    """What a tenant may have under way."""
+
+    tasks_max: Count = Field(description="How many of its tasks run at once; 0: no limit of its own.")
+    weight: Number = Field(description="Its share beside other tenants.")
+
+
 TYPES = (
     EventType("TenantCreated", "tenant/<tenant_id>", "gateway", 1, Created, "A tenant was created."),
+    EventType("TenantLimited", "tenant/<tenant_id>", "gateway", 1, Limited, "A tenant's limits were set."),
     EventType("ProjectCreated", "project/<project_id>", "gateway", 1, Created, "A project was created."),
     EventType("ProfilePublished", "profile/<profile_id>", "gateway", 1, Published, "A profile has a further version."),
     EventType("DocumentPublished", "document/<name>", "gateway", 1, Published, "A document has a further version."),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from haas_gateway.edge.contract import Method
-from haas_gateway.edge.routes import FILTER_BODY_LIMIT, FILTER_BUFFER
+from haas_gateway.edge.routes import FILTER_BODY_LIMIT, FILTER_BUFFER, FILTER_UPLOAD_LIMIT
 from haas_gateway.edge.settings import (
     BODY_BYTES_MAX,
     REFUSED_BYTES_MAX,
@@ -133,7 +133,7 @@ def http_filters(settings: EdgeSettings, methods: Sequence[Method]) -> list[dict
     configured: list[tuple[str, dict[str, Any]]] = [
         ("envoy.filters.http.cors", {"@type": f"{_HTTP}.cors.v3.Cors"}),
         (FILTER_BUFFER, {"@type": f"{_HTTP}.buffer.v3.Buffer", "max_request_bytes": REFUSED_BYTES_MAX}),
-        ("haas.upload_limit", {"@type": sizes, "max_request_bytes": REFUSED_BYTES_MAX}),
+        (FILTER_UPLOAD_LIMIT, {"@type": sizes, "max_request_bytes": REFUSED_BYTES_MAX}),
         (FILTER_BODY_LIMIT, {"@type": sizes, "max_request_bytes": BODY_BYTES_MAX}),
     ]
     after: list[tuple[str, dict[str, Any]]] = [

@@ -10,6 +10,7 @@ _TYPES = "type.googleapis.com/envoy"
 #: A stream says something every 15 s; one that is silent for this long is dead.
 STREAM_IDLE_S = 60
 FILTER_BODY_LIMIT = "haas.body_limit"
+FILTER_UPLOAD_LIMIT = "haas.upload_limit"
 FILTER_BUFFER = "envoy.filters.http.buffer"
 
 _ALLOWED_HEADERS = (
@@ -31,12 +32,17 @@ def _retries(reads: bool) -> dict[str, Any]:
     }
 
 
-def _per_filter(*, upload: bool) -> dict[str, Any]:
-    """Uploads are neither cut at 1 MiB nor held back."""
-    if not upload:
-        return {}
+def _without(*filters: str) -> dict[str, Any]:
+    """A route that these filters leave alone."""
     off = {"@type": f"{_TYPES}.config.route.v3.FilterConfig", "disabled": True}
-    return {"typed_per_filter_config": {FILTER_BODY_LIMIT: off}}
+    return {"typed_per_filter_config": dict.fromkeys(filters, off)} if filters else {}
+
+
+def _unlimited(method: Method) -> tuple[str, ...]:
+    """Uploads are not cut at 1 MiB. A stream of both sides has no size at all: its service bounds each message."""
+    if not method.client_streaming:
+        return ()
+    return (FILTER_BODY_LIMIT, FILTER_UPLOAD_LIMIT) if method.server_streaming else (FILTER_BODY_LIMIT,)
 
 
 def _buffered() -> dict[str, Any]:
@@ -64,7 +70,7 @@ def _method_route(method: Method) -> dict[str, Any]:
         "match": {"path": method.path},
         "request_headers_to_add": [{**timeout, "append_action": "ADD_IF_ABSENT"}],
         "route": action,
-        **_per_filter(upload=method.client_streaming),
+        **_without(*_unlimited(method)),
     }
 
 
@@ -73,7 +79,7 @@ def _rest_routes(methods: Sequence[Method]) -> list[dict[str, Any]]:
     target = {"route": {"cluster": "gateway", "timeout": "5s"}}
     uploads = sorted({route.path for method in methods if method.client_streaming for route in method.routes})
     heads = sorted({f"/{route.path.split('/')[1]}" for method in methods for route in method.routes})
-    found = [{"match": {"path": path}, **target, **_per_filter(upload=True)} for path in uploads]
+    found = [{"match": {"path": path}, **target, **_without(FILTER_BODY_LIMIT)} for path in uploads]
     for head in heads:
         match = {"path_separated_prefix": head}
         found.append({"match": match, **target, **_buffered()})

@@ -2,16 +2,21 @@
 -- Creates a tenant; nothing where there is one by this id.
 INSERT INTO tenants (tenant_id, display_name) VALUES (%(tenant_id)s, %(display_name)s)
 ON CONFLICT (tenant_id) DO NOTHING
-RETURNING tenant_id, display_name, created_at;
+RETURNING tenant_id, display_name, created_at, tasks_max, weight;
 
 -- list_tenants --
 -- A page of tenants by id.
-SELECT tenant_id, display_name, created_at FROM tenants
+SELECT tenant_id, display_name, created_at, tasks_max, weight FROM tenants
  WHERE tenant_id > %(after)s ORDER BY tenant_id LIMIT %(limit)s;
 
 -- get_tenant --
 -- A tenant by its id.
-SELECT tenant_id, display_name, created_at FROM tenants WHERE tenant_id = %(tenant_id)s;
+SELECT tenant_id, display_name, created_at, tasks_max, weight FROM tenants WHERE tenant_id = %(tenant_id)s;
+
+-- set_tenant_limits --
+-- Says how many of a tenant's tasks run at once, and its share.
+UPDATE tenants SET tasks_max = %(tasks_max)s, weight = %(weight)s WHERE tenant_id = %(tenant_id)s
+RETURNING tenant_id, display_name, created_at, tasks_max, weight;
 
 -- create_project --
 -- Creates a project; nothing where the tenant has one by this id.

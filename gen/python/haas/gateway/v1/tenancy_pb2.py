@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from haas.common.v1 import access_pb2 as haas_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaas/gateway/v1/tenancy.proto\x12\x0fhaas.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhaas/common/v1/access.proto\"\x85\x01\n\x06Tenant\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xa5\x01\n\x07Project\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tR\x0b\x64isplayName\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xa9\x01\n\x07Profile\x12\x1d\n\nprofile_id\x18\x01 \x01(\tR\tprofileId\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x12\n\x04yaml\x18\x03 \x01(\tR\x04yaml\x12\x12\n\x04hash\x18\x04 \x01(\tR\x04hash\x12=\n\x0cpublish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bpublishTime\"~\n\x13\x43reateTenantRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12+\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\"{\n\x14\x43reateTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.haas.gateway.v1.TenantR\x06tenant\x12\x32\n\x07project\x18\x02 \x01(\x0b\x32\x18.haas.gateway.v1.ProjectR\x07project\"\xa2\x01\n\x12ListTenantsRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tpageToken\"p\n\x13ListTenantsResponse\x12\x31\n\x07tenants\x18\x01 \x03(\x0b\x32\x17.haas.gateway.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x7f\n\x14\x43reateProjectRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12+\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\"K\n\x15\x43reateProjectResponse\x12\x32\n\x07project\x18\x01 \x01(\x0b\x32\x18.haas.gateway.v1.ProjectR\x07project\"\xa3\x01\n\x13ListProjectsRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tpageToken\"t\n\x14ListProjectsResponse\x12\x34\n\x08projects\x18\x01 \x03(\x0b\x32\x18.haas.gateway.v1.ProjectR\x08projects\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb0\x01\n\x11PutProfileRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12>\n\nprofile_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[a-z][a-z0-9_.-]{0,62}$R\tprofileId\x12\x1f\n\x04yaml\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x04R\x04yaml\"H\n\x12PutProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32\x18.haas.gateway.v1.ProfileR\x07profile\"\x8f\x01\n\x11GetProfileRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12>\n\nprofile_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[a-z][a-z0-9_.-]{0,62}$R\tprofileId\"H\n\x12GetProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32\x18.haas.gateway.v1.ProfileR\x07profile\"Q\n\x13ListProfilesRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\"L\n\x14ListProfilesResponse\x12\x34\n\x08profiles\x18\x01 \x03(\x0b\x32\x18.haas.gateway.v1.ProfileR\x08profiles\"\xaf\x01\n\x12PutDocumentRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12<\n\x04name\x18\x03 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$R\x04name\x12\x1f\n\x04text\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10R\x04text\"C\n\x13PutDocumentResponse\x12\x12\n\x04hash\x18\x01 \x01(\tR\x04hash\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\"\xd5\x01\n\x0fGetUsageRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x43\n\tfirst_day\x18\x03 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\x08\x66irstDay\x12\x41\n\x08last_day\x18\x04 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\x07lastDay\"\x85\x03\n\x08UsageDay\x12\x10\n\x03\x64\x61y\x18\x01 \x01(\tR\x03\x64\x61y\x12\x16\n\x06\x65vents\x18\x02 \x01(\x03R\x06\x65vents\x12#\n\rplans_created\x18\x03 \x01(\x03R\x0cplansCreated\x12\'\n\x0fplans_completed\x18\x04 \x01(\x03R\x0eplansCompleted\x12!\n\x0cplans_failed\x18\x05 \x01(\x03R\x0bplansFailed\x12\'\n\x0ftasks_completed\x18\x06 \x01(\x03R\x0etasksCompleted\x12!\n\x0ctasks_failed\x18\x07 \x01(\x03R\x0btasksFailed\x12\x1d\n\ntool_calls\x18\x08 \x01(\x03R\ttoolCalls\x12+\n\x11\x61rtifact_versions\x18\t \x01(\x03R\x10\x61rtifactVersions\x12%\n\x0e\x61rtifact_bytes\x18\n \x01(\x03R\rartifactBytes\x12\x1f\n\x0binput_bytes\x18\x0b \x01(\x03R\ninputBytes\"A\n\x10GetUsageResponse\x12-\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32\x19.haas.gateway.v1.UsageDayR\x04\x64\x61ys2\xe4\t\n\x07Tenancy\x12\x88\x01\n\x0c\x43reateTenant\x12$.haas.gateway.v1.CreateTenantRequest\x1a%.haas.gateway.v1.CreateTenantResponse\"+\xda\xe2\x18\x11\x08\x03\x12\rtenants.write\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/tenants:\x01*\x12\x81\x01\n\x0bListTenants\x12#.haas.gateway.v1.ListTenantsRequest\x1a$.haas.gateway.v1.ListTenantsResponse\"\'\xda\xe2\x18\x10\x08\x03\x12\x0ctenants.read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/tenants\x12\x8c\x01\n\rCreateProject\x12%.haas.gateway.v1.CreateProjectRequest\x1a&.haas.gateway.v1.CreateProjectResponse\",\xda\xe2\x18\x11\x08\x03\x12\rtenants.write\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/projects:\x01*\x12\x85\x01\n\x0cListProjects\x12$.haas.gateway.v1.ListProjectsRequest\x1a%.haas.gateway.v1.ListProjectsResponse\"(\xda\xe2\x18\x10\x08\x03\x12\x0ctenants.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/projects\x12\x91\x01\n\nPutProfile\x12\".haas.gateway.v1.PutProfileRequest\x1a#.haas.gateway.v1.PutProfileResponse\":\xda\xe2\x18\x12\x08\x02\x12\x0eprofiles.write\x82\xd3\xe4\x93\x02\x1e\x1a\x19/v1/profiles/{profile_id}:\x01*\x12\x8d\x01\n\nGetProfile\x12\".haas.gateway.v1.GetProfileRequest\x1a#.haas.gateway.v1.GetProfileResponse\"6\xda\xe2\x18\x11\x08\x02\x12\rprofiles.read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/profiles/{profile_id}\x12\x86\x01\n\x0cListProfiles\x12$.haas.gateway.v1.ListProfilesRequest\x1a%.haas.gateway.v1.ListProfilesResponse\")\xda\xe2\x18\x11\x08\x02\x12\rprofiles.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/profiles\x12\x8f\x01\n\x0bPutDocument\x12#.haas.gateway.v1.PutDocumentRequest\x1a$.haas.gateway.v1.PutDocumentResponse\"5\xda\xe2\x18\x12\x08\x02\x12\x0eprofiles.write\x82\xd3\xe4\x93\x02\x19\x1a\x14/v1/documents/{name}:\x01*\x12t\n\x08GetUsage\x12 .haas.gateway.v1.GetUsageRequest\x1a!.haas.gateway.v1.GetUsageResponse\"#\xda\xe2\x18\x0e\x08\x02\x12\nusage.read\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usageB\x12\xaa\x02\x0fHaas.Gateway.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaas/gateway/v1/tenancy.proto\x12\x0fhaas.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhaas/common/v1/access.proto\"\xba\x01\n\x06Tenant\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1b\n\ttasks_max\x18\x04 \x01(\x05R\x08tasksMax\x12\x16\n\x06weight\x18\x05 \x01(\x05R\x06weight\"\xa5\x01\n\x07Project\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tR\x0b\x64isplayName\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xa9\x01\n\x07Profile\x12\x1d\n\nprofile_id\x18\x01 \x01(\tR\tprofileId\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x12\n\x04yaml\x18\x03 \x01(\tR\x04yaml\x12\x12\n\x04hash\x18\x04 \x01(\tR\x04hash\x12=\n\x0cpublish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bpublishTime\"~\n\x13\x43reateTenantRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12+\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\"{\n\x14\x43reateTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.haas.gateway.v1.TenantR\x06tenant\x12\x32\n\x07project\x18\x02 \x01(\x0b\x32\x18.haas.gateway.v1.ProjectR\x07project\"\xa1\x01\n\x16SetTenantLimitsRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12(\n\ttasks_max\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x08tasksMax\x12!\n\x06weight\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x06weight\"J\n\x17SetTenantLimitsResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.haas.gateway.v1.TenantR\x06tenant\"\xa2\x01\n\x12ListTenantsRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tpageToken\"p\n\x13ListTenantsResponse\x12\x31\n\x07tenants\x18\x01 \x03(\x0b\x32\x17.haas.gateway.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x7f\n\x14\x43reateProjectRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12+\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\"K\n\x15\x43reateProjectResponse\x12\x32\n\x07project\x18\x01 \x01(\x0b\x32\x18.haas.gateway.v1.ProjectR\x07project\"\xa3\x01\n\x13ListProjectsRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xf4\x03(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tpageToken\"t\n\x14ListProjectsResponse\x12\x34\n\x08projects\x18\x01 \x03(\x0b\x32\x18.haas.gateway.v1.ProjectR\x08projects\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb0\x01\n\x11PutProfileRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12>\n\nprofile_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[a-z][a-z0-9_.-]{0,62}$R\tprofileId\x12\x1f\n\x04yaml\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x04R\x04yaml\"H\n\x12PutProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32\x18.haas.gateway.v1.ProfileR\x07profile\"\x8f\x01\n\x11GetProfileRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12>\n\nprofile_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[a-z][a-z0-9_.-]{0,62}$R\tprofileId\"H\n\x12GetProfileResponse\x12\x32\n\x07profile\x18\x01 \x01(\x0b\x32\x18.haas.gateway.v1.ProfileR\x07profile\"Q\n\x13ListProfilesRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\"L\n\x14ListProfilesResponse\x12\x34\n\x08profiles\x18\x01 \x03(\x0b\x32\x18.haas.gateway.v1.ProfileR\x08profiles\"\xaf\x01\n\x12PutDocumentRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12<\n\x04name\x18\x03 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$R\x04name\x12\x1f\n\x04text\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10R\x04text\"C\n\x13PutDocumentResponse\x12\x12\n\x04hash\x18\x01 \x01(\tR\x04hash\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\"\xd5\x01\n\x0fGetUsageRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x43\n\tfirst_day\x18\x03 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\x08\x66irstDay\x12\x41\n\x08last_day\x18\x04 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\x07lastDay\"\x85\x03\n\x08UsageDay\x12\x10\n\x03\x64\x61y\x18\x01 \x01(\tR\x03\x64\x61y\x12\x16\n\x06\x65vents\x18\x02 \x01(\x03R\x06\x65vents\x12#\n\rplans_created\x18\x03 \x01(\x03R\x0cplansCreated\x12\'\n\x0fplans_completed\x18\x04 \x01(\x03R\x0eplansCompleted\x12!\n\x0cplans_failed\x18\x05 \x01(\x03R\x0bplansFailed\x12\'\n\x0ftasks_completed\x18\x06 \x01(\x03R\x0etasksCompleted\x12!\n\x0ctasks_failed\x18\x07 \x01(\x03R\x0btasksFailed\x12\x1d\n\ntool_calls\x18\x08 \x01(\x03R\ttoolCalls\x12+\n\x11\x61rtifact_versions\x18\t \x01(\x03R\x10\x61rtifactVersions\x12%\n\x0e\x61rtifact_bytes\x18\n \x01(\x03R\rartifactBytes\x12\x1f\n\x0binput_bytes\x18\x0b \x01(\x03R\ninputBytes\"A\n\x10GetUsageResponse\x12-\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32\x19.haas.gateway.v1.UsageDayR\x04\x64\x61ys2\x8b\x0b\n\x07Tenancy\x12\x88\x01\n\x0c\x43reateTenant\x12$.haas.gateway.v1.CreateTenantRequest\x1a%.haas.gateway.v1.CreateTenantResponse\"+\xda\xe2\x18\x11\x08\x03\x12\rtenants.write\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/tenants:\x01*\x12\x81\x01\n\x0bListTenants\x12#.haas.gateway.v1.ListTenantsRequest\x1a$.haas.gateway.v1.ListTenantsResponse\"\'\xda\xe2\x18\x10\x08\x03\x12\x0ctenants.read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/tenants\x12\xa4\x01\n\x0fSetTenantLimits\x12\'.haas.gateway.v1.SetTenantLimitsRequest\x1a(.haas.gateway.v1.SetTenantLimitsResponse\">\xda\xe2\x18\x11\x08\x03\x12\rtenants.write\x82\xd3\xe4\x93\x02#\x1a\x1e/v1/tenants/{tenant_id}/limits:\x01*\x12\x8c\x01\n\rCreateProject\x12%.haas.gateway.v1.CreateProjectRequest\x1a&.haas.gateway.v1.CreateProjectResponse\",\xda\xe2\x18\x11\x08\x03\x12\rtenants.write\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/projects:\x01*\x12\x85\x01\n\x0cListProjects\x12$.haas.gateway.v1.ListProjectsRequest\x1a%.haas.gateway.v1.ListProjectsResponse\"(\xda\xe2\x18\x10\x08\x03\x12\x0ctenants.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/projects\x12\x91\x01\n\nPutProfile\x12\".haas.gateway.v1.PutProfileRequest\x1a#.haas.gateway.v1.PutProfileResponse\":\xda\xe2\x18\x12\x08\x02\x12\x0eprofiles.write\x82\xd3\xe4\x93\x02\x1e\x1a\x19/v1/profiles/{profile_id}:\x01*\x12\x8d\x01\n\nGetProfile\x12\".haas.gateway.v1.GetProfileRequest\x1a#.haas.gateway.v1.GetProfileResponse\"6\xda\xe2\x18\x11\x08\x02\x12\rprofiles.read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/profiles/{profile_id}\x12\x86\x01\n\x0cListProfiles\x12$.haas.gateway.v1.ListProfilesRequest\x1a%.haas.gateway.v1.ListProfilesResponse\")\xda\xe2\x18\x11\x08\x02\x12\rprofiles.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/profiles\x12\x8f\x01\n\x0bPutDocument\x12#.haas.gateway.v1.PutDocumentRequest\x1a$.haas.gateway.v1.PutDocumentResponse\"5\xda\xe2\x18\x12\x08\x02\x12\x0eprofiles.write\x82\xd3\xe4\x93\x02\x19\x1a\x14/v1/documents/{name}:\x01*\x12t\n\x08GetUsage\x12 .haas.gateway.v1.GetUsageRequest\x1a!.haas.gateway.v1.GetUsageResponse\"#\xda\xe2\x18\x0e\x08\x02\x12\nusage.read\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usageB\x12\xaa\x02\x0fHaas.Gateway.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\252\002\017Haas.Gateway.V1'
   _globals['_CREATETENANTREQUEST'].fields_by_name['display_name']._loaded_options = None
   _globals['_CREATETENANTREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_SETTENANTLIMITSREQUEST'].fields_by_name['tasks_max']._loaded_options = None
+  _globals['_SETTENANTLIMITSREQUEST'].fields_by_name['tasks_max']._serialized_options = b'\272H\010\032\006\030\240\215\006(\000'
+  _globals['_SETTENANTLIMITSREQUEST'].fields_by_name['weight']._loaded_options = None
+  _globals['_SETTENANTLIMITSREQUEST'].fields_by_name['weight']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\364\003(\000'
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -66,6 +70,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANCY'].methods_by_name['CreateTenant']._serialized_options = b'\332\342\030\021\010\003\022\rtenants.write\202\323\344\223\002\020\"\013/v1/tenants:\001*'
   _globals['_TENANCY'].methods_by_name['ListTenants']._loaded_options = None
   _globals['_TENANCY'].methods_by_name['ListTenants']._serialized_options = b'\332\342\030\020\010\003\022\014tenants.read\202\323\344\223\002\r\022\013/v1/tenants'
+  _globals['_TENANCY'].methods_by_name['SetTenantLimits']._loaded_options = None
+  _globals['_TENANCY'].methods_by_name['SetTenantLimits']._serialized_options = b'\332\342\030\021\010\003\022\rtenants.write\202\323\344\223\002#\032\036/v1/tenants/{tenant_id}/limits:\001*'
   _globals['_TENANCY'].methods_by_name['CreateProject']._loaded_options = None
   _globals['_TENANCY'].methods_by_name['CreateProject']._serialized_options = b'\332\342\030\021\010\003\022\rtenants.write\202\323\344\223\002\021\"\014/v1/projects:\001*'
   _globals['_TENANCY'].methods_by_name['ListProjects']._loaded_options = None
@@ -81,49 +87,53 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANCY'].methods_by_name['GetUsage']._loaded_options = None
   _globals['_TENANCY'].methods_by_name['GetUsage']._serialized_options = b'\332\342\030\016\010\002\022\nusage.read\202\323\344\223\002\013\022\t/v1/usage'
   _globals['_TENANT']._serialized_start=172
-  _globals['_TENANT']._serialized_end=305
-  _globals['_PROJECT']._serialized_start=308
-  _globals['_PROJECT']._serialized_end=473
-  _globals['_PROFILE']._serialized_start=476
-  _globals['_PROFILE']._serialized_end=645
-  _globals['_CREATETENANTREQUEST']._serialized_start=647
-  _globals['_CREATETENANTREQUEST']._serialized_end=773
-  _globals['_CREATETENANTRESPONSE']._serialized_start=775
-  _globals['_CREATETENANTRESPONSE']._serialized_end=898
-  _globals['_LISTTENANTSREQUEST']._serialized_start=901
-  _globals['_LISTTENANTSREQUEST']._serialized_end=1063
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=1065
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=1177
-  _globals['_CREATEPROJECTREQUEST']._serialized_start=1179
-  _globals['_CREATEPROJECTREQUEST']._serialized_end=1306
-  _globals['_CREATEPROJECTRESPONSE']._serialized_start=1308
-  _globals['_CREATEPROJECTRESPONSE']._serialized_end=1383
-  _globals['_LISTPROJECTSREQUEST']._serialized_start=1386
-  _globals['_LISTPROJECTSREQUEST']._serialized_end=1549
-  _globals['_LISTPROJECTSRESPONSE']._serialized_start=1551
-  _globals['_LISTPROJECTSRESPONSE']._serialized_end=1667
-  _globals['_PUTPROFILEREQUEST']._serialized_start=1670
-  _globals['_PUTPROFILEREQUEST']._serialized_end=1846
-  _globals['_PUTPROFILERESPONSE']._serialized_start=1848
-  _globals['_PUTPROFILERESPONSE']._serialized_end=1920
-  _globals['_GETPROFILEREQUEST']._serialized_start=1923
-  _globals['_GETPROFILEREQUEST']._serialized_end=2066
-  _globals['_GETPROFILERESPONSE']._serialized_start=2068
-  _globals['_GETPROFILERESPONSE']._serialized_end=2140
-  _globals['_LISTPROFILESREQUEST']._serialized_start=2142
-  _globals['_LISTPROFILESREQUEST']._serialized_end=2223
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=2225
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=2301
-  _globals['_PUTDOCUMENTREQUEST']._serialized_start=2304
-  _globals['_PUTDOCUMENTREQUEST']._serialized_end=2479
-  _globals['_PUTDOCUMENTRESPONSE']._serialized_start=2481
-  _globals['_PUTDOCUMENTRESPONSE']._serialized_end=2548
-  _globals['_GETUSAGEREQUEST']._serialized_start=2551
-  _globals['_GETUSAGEREQUEST']._serialized_end=2764
-  _globals['_USAGEDAY']._serialized_start=2767
-  _globals['_USAGEDAY']._serialized_end=3156
-  _globals['_GETUSAGERESPONSE']._serialized_start=3158
-  _globals['_GETUSAGERESPONSE']._serialized_end=3223
-  _globals['_TENANCY']._serialized_start=3226
-  _globals['_TENANCY']._serialized_end=4478
+  _globals['_TENANT']._serialized_end=358
+  _globals['_PROJECT']._serialized_start=361
+  _globals['_PROJECT']._serialized_end=526
+  _globals['_PROFILE']._serialized_start=529
+  _globals['_PROFILE']._serialized_end=698
+  _globals['_CREATETENANTREQUEST']._serialized_start=700
+  _globals['_CREATETENANTREQUEST']._serialized_end=826
+  _globals['_CREATETENANTRESPONSE']._serialized_start=828
+  _globals['_CREATETENANTRESPONSE']._serialized_end=951
+  _globals['_SETTENANTLIMITSREQUEST']._serialized_start=954
+  _globals['_SETTENANTLIMITSREQUEST']._serialized_end=1115
+  _globals['_SETTENANTLIMITSRESPONSE']._serialized_start=1117
+  _globals['_SETTENANTLIMITSRESPONSE']._serialized_end=1191
+  _globals['_LISTTENANTSREQUEST']._serialized_start=1194
+  _globals['_LISTTENANTSREQUEST']._serialized_end=1356
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=1358
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1470
+  _globals['_CREATEPROJECTREQUEST']._serialized_start=1472
+  _globals['_CREATEPROJECTREQUEST']._serialized_end=1599
+  _globals['_CREATEPROJECTRESPONSE']._serialized_start=1601
+  _globals['_CREATEPROJECTRESPONSE']._serialized_end=1676
+  _globals['_LISTPROJECTSREQUEST']._serialized_start=1679
+  _globals['_LISTPROJECTSREQUEST']._serialized_end=1842
+  _globals['_LISTPROJECTSRESPONSE']._serialized_start=1844
+  _globals['_LISTPROJECTSRESPONSE']._serialized_end=1960
+  _globals['_PUTPROFILEREQUEST']._serialized_start=1963
+  _globals['_PUTPROFILEREQUEST']._serialized_end=2139
+  _globals['_PUTPROFILERESPONSE']._serialized_start=2141
+  _globals['_PUTPROFILERESPONSE']._serialized_end=2213
+  _globals['_GETPROFILEREQUEST']._serialized_start=2216
+  _globals['_GETPROFILEREQUEST']._serialized_end=2359
+  _globals['_GETPROFILERESPONSE']._serialized_start=2361
+  _globals['_GETPROFILERESPONSE']._serialized_end=2433
+  _globals['_LISTPROFILESREQUEST']._serialized_start=2435
+  _globals['_LISTPROFILESREQUEST']._serialized_end=2516
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=2518
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=2594
+  _globals['_PUTDOCUMENTREQUEST']._serialized_start=2597
+  _globals['_PUTDOCUMENTREQUEST']._serialized_end=2772
+  _globals['_PUTDOCUMENTRESPONSE']._serialized_start=2774
+  _globals['_PUTDOCUMENTRESPONSE']._serialized_end=2841
+  _globals['_GETUSAGEREQUEST']._serialized_start=2844
+  _globals['_GETUSAGEREQUEST']._serialized_end=3057
+  _globals['_USAGEDAY']._serialized_start=3060
+  _globals['_USAGEDAY']._serialized_end=3449
+  _globals['_GETUSAGERESPONSE']._serialized_start=3451
+  _globals['_GETUSAGERESPONSE']._serialized_end=3516
+  _globals['_TENANCY']._serialized_start=3519
+  _globals['_TENANCY']._serialized_end=4938
 # @@protoc_insertion_point(module_scope)

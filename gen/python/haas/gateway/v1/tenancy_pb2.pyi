@@ -13,14 +13,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Tenant(_message.Message):
-    __slots__ = ("tenant_id", "display_name", "create_time")
+    __slots__ = ("tenant_id", "display_name", "create_time", "tasks_max", "weight")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TASKS_MAX_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     display_name: str
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, tenant_id: _Optional[str] = ..., display_name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    tasks_max: int
+    weight: int
+    def __init__(self, tenant_id: _Optional[str] = ..., display_name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tasks_max: _Optional[int] = ..., weight: _Optional[int] = ...) -> None: ...
 
 class Project(_message.Message):
     __slots__ = ("tenant_id", "project_id", "display_name", "create_time")
@@ -65,6 +69,24 @@ class CreateTenantResponse(_message.Message):
     tenant: Tenant
     project: Project
     def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ..., project: _Optional[_Union[Project, _Mapping]] = ...) -> None: ...
+
+class SetTenantLimitsRequest(_message.Message):
+    __slots__ = ("tenant_id", "project_id", "tasks_max", "weight")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    TASKS_MAX_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    project_id: str
+    tasks_max: int
+    weight: int
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., tasks_max: _Optional[int] = ..., weight: _Optional[int] = ...) -> None: ...
+
+class SetTenantLimitsResponse(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: Tenant
+    def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ...) -> None: ...
 
 class ListTenantsRequest(_message.Message):
     __slots__ = ("tenant_id", "project_id", "page_size", "page_token")

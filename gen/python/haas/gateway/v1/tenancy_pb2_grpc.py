@@ -45,6 +45,11 @@ class TenancyStub:
                 request_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.ListTenantsRequest.SerializeToString,
                 response_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.ListTenantsResponse.FromString,
                 _registered_method=True)
+        self.SetTenantLimits = channel.unary_unary(
+                '/haas.gateway.v1.Tenancy/SetTenantLimits',
+                request_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.SetTenantLimitsRequest.SerializeToString,
+                response_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.SetTenantLimitsResponse.FromString,
+                _registered_method=True)
         self.CreateProject = channel.unary_unary(
                 '/haas.gateway.v1.Tenancy/CreateProject',
                 request_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.CreateProjectRequest.SerializeToString,
@@ -95,6 +100,14 @@ class TenancyServicer:
 
     def ListTenants(self, request, context):
         """Lists tenants by id. Fails with FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantLimits(self, request, context):
+        """Says how many of a tenant's tasks run at once, and its share beside other tenants. It is told in the history of
+        `project_id`. Fails with RESOURCE_NOT_FOUND (tenant, project), FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +176,11 @@ def add_TenancyServicer_to_server(servicer, server):
                     servicer.ListTenants,
                     request_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.ListTenantsRequest.FromString,
                     response_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'SetTenantLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantLimits,
+                    request_deserializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.SetTenantLimitsRequest.FromString,
+                    response_serializer=haas_dot_gateway_dot_v1_dot_tenancy__pb2.SetTenantLimitsResponse.SerializeToString,
             ),
             'CreateProject': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateProject,
@@ -255,6 +273,33 @@ class Tenancy:
             '/haas.gateway.v1.Tenancy/ListTenants',
             haas_dot_gateway_dot_v1_dot_tenancy__pb2.ListTenantsRequest.SerializeToString,
             haas_dot_gateway_dot_v1_dot_tenancy__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haas.gateway.v1.Tenancy/SetTenantLimits',
+            haas_dot_gateway_dot_v1_dot_tenancy__pb2.SetTenantLimitsRequest.SerializeToString,
+            haas_dot_gateway_dot_v1_dot_tenancy__pb2.SetTenantLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,7 @@ BEGIN
       WITH CHECK ((tenant_id || ''/'' || project_id) = ANY ((SELECT haas.scopes())::text[]))', t);
   END LOOP;
 END $$;
+GRANT UPDATE (tasks_max, weight) ON tenants TO haas_app;
 GRANT SELECT, INSERT, DELETE ON task_slots TO haas_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON breakers TO haas_app;
 
