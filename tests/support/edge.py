@@ -141,7 +141,7 @@ class Edge:
                     (description_pb2, "Description", description_pb2_grpc, Description()),
                 ],
             ),
-            "planner": f"127.0.0.1:{free_port()}",  # nobody is there
+            "planner": await self._planner(),
         }
         self.settings = EdgeSettings(
             home=self.home,
@@ -158,6 +158,9 @@ class Edge:
                 envoy_binary(), *argv, "--file-flush-interval-msec", "50", cwd=self.home, stderr=log, stdout=log
             )
         await self._ready()
+
+    async def _planner(self) -> str:
+        return f"127.0.0.1:{free_port()}"  # nobody is there
 
     async def _service(self, name: str, parts) -> str:
         def add(server: grpc.aio.Server) -> None:

@@ -34,6 +34,8 @@ SCOPE_REFLECTION = "reflection"
 #: How much of a refused upload is read, and for how long.
 DRAIN_BYTES_MAX = 16 * 1024 * 1024
 DRAIN_S = 5.0
+#: A stream of the caller's begins within this time, however long it may last.
+FIRST_MESSAGE_S = 30.0
 #: How long an answer with a reason has to leave before gRPC ends the call with a bare status.
 _REASON_S = 0.05
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
@@ -376,9 +378,9 @@ class _Entry:
                     await context.write(answer)
 
     async def _first(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
-        """The stream's first message, which names the tenant; waited for as long as the whole call may take."""
+        """The stream's first message, which names the tenant."""
         try:
-            async with asyncio.timeout(self._door.seconds(self._method, context)):
+            async with asyncio.timeout(min(self._door.seconds(self._method, context), FIRST_MESSAGE_S)):
                 async for request in requests:
                     return request
         except TimeoutError as error:
