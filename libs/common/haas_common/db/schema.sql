@@ -459,7 +459,7 @@ DECLARE
 BEGIN
   FOREACH t IN ARRAY ARRAY['profiles', 'documents', 'inputs', 'requests', 'project_heads', 'stream_heads', 'events',
                            'tasks_read', 'task_edges', 'artifacts_read', 'resource_locks', 'notifications',
-                           'usage', 'agents', 'agent_results'] LOOP
+                           'usage', 'task_slots', 'breakers', 'agents', 'agent_results'] LOOP
     EXECUTE format('ALTER TABLE haas.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', t);
     EXECUTE format('CREATE POLICY one_scope ON haas.%I
       USING ((tenant_id || ''/'' || project_id) = ANY ((SELECT haas.scopes())::text[]))
@@ -496,8 +496,6 @@ GRANT SELECT, INSERT, UPDATE ON plan_commands, plans, tasks_read, artifacts_read
 GRANT SELECT, INSERT ON task_edges TO haas_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON resource_locks TO haas_app;
 GRANT UPDATE (tasks_max, weight) ON tenants TO haas_app;
-GRANT SELECT, INSERT, DELETE ON task_slots TO haas_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON breakers TO haas_app;
 GRANT SELECT, INSERT ON events TO haas_writer;
 GRANT SELECT, INSERT, UPDATE ON project_heads, stream_heads TO haas_writer;
 GRANT SELECT (tenant_id, cell) ON tenants TO haas_writer;
@@ -530,6 +528,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE haas_owner IN SCHEMA haas GRANT SELECT ON SEQU
 
 GRANT SELECT ON usage TO haas_app;
 GRANT SELECT, INSERT, UPDATE ON usage TO haas_projector;
+GRANT SELECT, INSERT, DELETE ON task_slots TO haas_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON breakers TO haas_app;
 GRANT SELECT, INSERT, UPDATE ON agents, agent_results TO haas_app;
 
 -- ── Hot tables ───────────────────────────────────────────────────────────────────────────────────────────────────
