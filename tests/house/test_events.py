@@ -20,9 +20,7 @@ HAND_ON = {
     "services/planner/haas_planner/store.py",
 }
 #: Types of plan §4.3 and of the history's upkeep that nothing appends yet, and the room that will. It may only shrink.
-NOT_YET = {
-    "ReplanRequired": "planner: planning a failed part anew",
-}
+NOT_YET: dict[str, str] = {}
 _NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 
 
