@@ -14,10 +14,17 @@ import grpc.aio
 from haas.gateway.v1 import identity_pb2, identity_pb2_grpc
 from haas.mcp.v1 import mcp_pb2, mcp_pb2_grpc
 from haas.notifier.v1 import notifier_pb2, notifier_pb2_grpc
-from haas.orchestrator.v1 import artifacts_pb2, artifacts_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
+from haas.orchestrator.v1 import (
+    artifacts_pb2,
+    artifacts_pb2_grpc,
+    control_pb2_grpc,
+    orchestrator_pb2,
+    orchestrator_pb2_grpc,
+)
 from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2
 from haas_client import AsyncHaasClient, HaasClient
 from haas_common import errors as ours
+from tests.support.fake_control import Steered
 from tests.support.mesh import Mesh
 
 
@@ -27,6 +34,7 @@ async def refuse(context, error: ours.HaasError) -> None:
 
 
 class Fleet(
+    Steered,
     orchestrator_pb2_grpc.OrchestratorServicer,
     artifacts_pb2_grpc.ArtifactsServicer,
     notifier_pb2_grpc.NotifierServicer,
@@ -169,6 +177,7 @@ async def running(folder: Path) -> AsyncIterator[World]:
     server, fleet = grpc.aio.server(), Fleet()
     for add in (
         orchestrator_pb2_grpc.add_OrchestratorServicer_to_server,
+        control_pb2_grpc.add_PlanControlServicer_to_server,
         artifacts_pb2_grpc.add_ArtifactsServicer_to_server,
         notifier_pb2_grpc.add_NotifierServicer_to_server,
         mcp_pb2_grpc.add_ToolsServicer_to_server,

@@ -28,7 +28,7 @@ COMMANDS = {
     "profile": "Publish and read a project's profile and documents.",
     "intent": "Say what a text asks for.",
     "inputs": "Upload files for plans.",
-    "plan": "Create, run, watch, list and cancel plans.",
+    "plan": "Create, run, watch, steer, compare and cancel plans.",
     "artifacts": "List, read and verify artifacts.",
     "events": "Read the history.",
     "audit": "Verify, export and import a tenant's history.",

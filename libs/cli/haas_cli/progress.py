@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 _STATES = {
     "TaskPlanned": "planned", "TaskReady": "ready", "TaskStarted": "running", "TaskExpanded": "expanded",
-    "TaskCompleted": "completed", "TaskFailed": "failed", "TaskCancelled": "cancelled",
+    "TaskWaiting": "waiting", "TaskCompleted": "completed", "TaskFailed": "failed", "TaskCancelled": "cancelled",
+    "TaskSkipped": "skipped", "TaskSuperseded": "superseded", "TaskReset": "planned",
 }  # fmt: skip
 ENDS = {"PlanCompleted": "completed", "PlanFailed": "failed", "PlanCancelled": "cancelled"}
-_BUSY = ("running", "expanded", "failed")
+_BUSY = ("running", "expanded", "waiting", "failed")
 #: Of a plan with thousands of tasks the board shows what is under way or wrong, and a few that ended last.
 _ROWS_MAX, _DONE_MAX = 12, 5
 
@@ -55,6 +56,8 @@ class Board:
         elif event.type in _STATES and event.task_id in self.tasks:
             self.tasks[event.task_id].state = _STATES[event.type]
             self.tasks[event.task_id].note = str(payload.get("message", "")) if event.type == "TaskFailed" else ""
+            if event.task_id in self.done:
+                self.done.remove(event.task_id)  # it is done again, or no longer part of the plan
             if event.type == "TaskCompleted":
                 self.done.append(event.task_id)
         elif event.type == "TaskRetryScheduled" and event.task_id in self.tasks:

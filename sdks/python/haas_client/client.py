@@ -15,6 +15,7 @@ from haas.notifier.v1 import notifier_pb2, notifier_pb2_grpc
 from haas.orchestrator.v1 import (
     artifacts_pb2,
     artifacts_pb2_grpc,
+    control_pb2_grpc,
     orchestrator_pb2,
     orchestrator_pb2_grpc,
     privacy_pb2,
@@ -22,6 +23,7 @@ from haas.orchestrator.v1 import (
 )
 from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2
 from haas_client import messages, settings
+from haas_client.control import PlanControl
 from haas_client.errors import HaasError, from_rpc
 from haas_client.retries import Attempts, Resumes
 
@@ -31,7 +33,7 @@ STREAM_S = 240.0
 PATIENCE_S = 60.0
 
 
-class HaasClient:
+class HaasClient(PlanControl):
     """The fleet for one tenant and project. Use it as a context manager, or close it.
 
     Calls raise HaasError: one class per reason (haas_client.errors). Those that fail for want of an answer are tried
@@ -62,6 +64,7 @@ class HaasClient:
             settings.target_of(base_url), settings.credentials_of(ca_cert), options=settings.OPTIONS
         )
         self._orchestrator = orchestrator_pb2_grpc.OrchestratorStub(self._channel)
+        self._control = control_pb2_grpc.PlanControlStub(self._channel)
         self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
         self._privacy = privacy_pb2_grpc.PrivacyStub(self._channel)
         self._notifier = notifier_pb2_grpc.NotifierStub(self._channel)
@@ -105,6 +108,8 @@ class HaasClient:
         *,
         graph: graph_pb2.Graph | Mapping[str, Any] | None = None,
         profile_id: str = "",
+        budget: Mapping[str, int] | None = None,
+        repairs_max: int | None = None,
         request_id: str | None = None,
     ) -> orchestrator_pb2.CreatePlanResponse:
         """Makes a plan: `.plan_id`, `.dag_summary`.
@@ -114,9 +119,11 @@ class HaasClient:
             inputs: what there is to work with: refs of uploads, or plain values.
             graph: an explicit graph instead of one drafted from the objective.
             profile_id: the project's newest unless given.
+            budget: what the plan may use up: {"tokens", "money_micros", "time_s"}, each without a limit unless given.
+            repairs_max: how often a part that failed is planned anew; 2 unless given.
             request_id: the same id again gives the same plan; made up unless given.
         """
-        request = messages.create_plan(objective, inputs, graph, profile_id, request_id)
+        request = messages.create_plan(objective, inputs, graph, profile_id, request_id, budget, repairs_max)
         return self._call(self._orchestrator.CreatePlan, request, LONG_S)
 
     def run_plan(self, plan_id: str, *, request_id: str | None = None) -> orchestrator_pb2.RunPlanResponse:

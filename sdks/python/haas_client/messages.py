@@ -29,18 +29,35 @@ def create_plan(
     graph: graph_pb2.Graph | Mapping[str, Any] | None,
     profile_id: str,
     request_id: str | None,
+    limit: Mapping[str, int] | None = None,
+    repairs_max: int | None = None,
 ) -> orchestrator_pb2.CreatePlanRequest:
     """See HaasClient.create_plan."""
     request = orchestrator_pb2.CreatePlanRequest(
-        objective=objective, profile_id=profile_id, request_id=request_id or new_request_id()
+        objective=objective,
+        profile_id=profile_id,
+        request_id=request_id or new_request_id(),
+        budget=budget(limit),
+        repairs_max=repairs_max,
     )
     if inputs:
         request.inputs.update(dict(inputs))
-    if isinstance(graph, graph_pb2.Graph):
-        request.graph.CopyFrom(graph)
-    elif graph is not None:
-        json_format.ParseDict(dict(graph), request.graph)
+    put_graph(graph, request.graph)
     return request
+
+
+def put_graph(graph: graph_pb2.Graph | Mapping[str, Any] | None, into: graph_pb2.Graph) -> None:
+    """Puts a graph, the message or its JSON, into a request."""
+    if isinstance(graph, graph_pb2.Graph):
+        into.CopyFrom(graph)
+    elif graph is not None:
+        into.SetInParent()
+        json_format.ParseDict(dict(graph), into)
+
+
+def budget(limits: Mapping[str, int] | None) -> graph_pb2.Budget | None:
+    """Returns {"tokens", "money_micros", "time_s"} as a message. Raises ValueError for another name."""
+    return graph_pb2.Budget(**limits) if limits is not None else None
 
 
 def task_dependencies(

@@ -1,4 +1,4 @@
-"""`haas plan`: create, run, watch, status, list, cancel, tasks, deps."""
+"""`haas plan`: create, run, watch, status, list, cancel, tasks, deps, and what `steering` adds."""
 
 import json
 from itertools import islice
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from haas_cli import api
+from haas_cli.commands import steering
 from haas_cli.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Create, run, watch, list and cancel plans."""
+    """Create, run, watch, steer, compare and cancel plans."""
+
+
+for _one in steering.COMMANDS:
+    command.add_command(_one)
 
 
 @command.command()
@@ -25,19 +30,22 @@ def command() -> None:
 @click.option("--lenient", is_flag=True, help="Leave out broken rows of uploaded tables and count them.")
 @click.option("--graph", type=click.Path(path_type=Path), help="A JSON file with an explicit graph.")
 @click.option("--profile", default="", help="The profile; the project's newest unless given.")
+@steering.budget_options
+@click.option("--repairs-max", type=click.IntRange(0, 20), help="How often a part that failed is planned anew; 2.")
 @click.option("--request-id", help="For idempotency: the same id again gives the same plan.")
 @click.option("--run", "then_run", is_flag=True, help="Run it at once.")
 @api.scoped
 @api.json_option
 def create(
     scope: tuple[str, str], objective: str, inputs: tuple[str, ...], lenient: bool, graph: Path | None, profile: str,
-    request_id: str | None, then_run: bool, as_json: bool,
+    budget: dict[str, int] | None, repairs_max: int | None, request_id: str | None, then_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Make a plan from OBJECTIVE, in plain Spanish or English."""
     with api.client(scope) as client:
         made = client.create_plan(
-            objective, _inputs(client, inputs, lenient), graph=_graph(graph), profile_id=profile, request_id=request_id
-        )
+            objective, _inputs(client, inputs, lenient), graph=_graph(graph), profile_id=profile, budget=budget,
+            repairs_max=repairs_max, request_id=request_id,
+        )  # fmt: skip
         if then_run:
             client.run_plan(made.plan_id)
     if as_json:
