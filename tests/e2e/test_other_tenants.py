@@ -67,6 +67,17 @@ WHOLE: dict[str, dict[str, Any]] = {
     "ListPlans": {},
     "ListTasks": {"plan_id": "MINE"},
     "GetTaskDependencies": {"plan_id": "MINE", "task_id": "T-1"},
+    "PausePlan": {"plan_id": "MINE"},
+    "ResumePlan": {"plan_id": "MINE"},
+    "SignalPlan": {"plan_id": "MINE", "name": "paid"},
+    "ReplanPlan": {"plan_id": "MINE", "explanation": "why", "removed": ["T-1"]},
+    "ForkPlan": {"plan_id": "MINE"},
+    "EstimatePlan": {"plan_id": "MINE"},
+    "DiffPlan": {"plan_id": "MINE"},
+    "RetryTask": {"plan_id": "MINE", "task_id": "T-1"},
+    "SkipTask": {"plan_id": "MINE", "task_id": "T-1", "reason": "why"},
+    "RerunTask": {"plan_id": "MINE", "task_id": "T-1"},
+    "DecideApproval": {"plan_id": "MINE", "task_id": "T-1", "approved": True},
 }
 #: A field whose name says that it names a thing of a tenant.
 ID = re.compile(r".*_id|ref|subject|.*_token|.*_ref")
@@ -75,9 +86,11 @@ ID = re.compile(r".*_id|ref|subject|.*_token|.*_ref")
 NO_IDS = {"request_id", "page_token", "subject", "task_id"}
 #: Every other field of the tenants' requests. A new one fails until somebody has said whether it names a thing.
 PLAIN = {
-    "after", "agents", "arguments", "before_number", "content", "direction", "everything", "file", "first_day",
-    "from_seq", "goals", "graph", "inputs", "last_day", "lenient", "name", "number", "objective", "page_size",
-    "reason", "status", "stored", "text", "tool", "version", "version_from", "version_to", "yaml",
+    "after", "agents", "approved", "arguments", "at_version", "before_number", "budget", "comment", "content",
+    "direction", "everything", "explanation", "file", "first_day", "from_revision", "from_seq", "goals", "graph",
+    "inputs", "last_day", "lenient", "name", "number", "objective", "outputs", "page_size", "reason", "removed",
+    "repairs_max", "role", "status", "stored", "tasks", "text", "to_revision", "tool", "value", "values", "version",
+    "version_from", "version_to", "yaml",
 }  # fmt: skip
 
 
@@ -108,6 +121,7 @@ class World:
             "project_id": (app.project, "p-nobody"),
             "of_project_id": (app.project, "p-nobody"),
             "plan_id": (str(created["plan_id"]), "pl-aaaaaaaaaaaaaaaaaaaaaaaa"),
+            "other_plan_id": (str(created["plan_id"]), "pl-aaaaaaaaaaaaaaaaaaaaaaaa"),
             "artifact_id": (str(created["brief_artifact_id"]), "artf-aaaaaaaaaaaaaaaaaaaaaaaa-brief"),
             "profile_id": ("theirs_v1", "nobody_v1"),
             "receiver_id": ("leader.paid_media", "leader.nobody"),
@@ -311,6 +325,11 @@ def test_another_tenant_s_things_cannot_be_named_inside_of_a_request_either(worl
         assert shown[0] == shown[1]
         assert [a.status_code for a in answers] == [404, 404]
         assert "columpio" not in answers[0].text
+    path = f"/v1/plans/{app.create('Describe nuestro público objetivo')['plan_id']}/tasks/T-1:skip"
+    for given in (brief, "artf-aaaaaaaaaaaaaaaaaaaaaaaa-brief"):
+        asked = {**app.scope, "reason": "why", "outputs": {"audience": given}}
+        answer = app.client.post(path, json=asked)
+        assert (answer.status_code, answer.json()["details"][0]["reason"]) == (404, "RESOURCE_NOT_FOUND")
     assert of_world(world.theirs) == before
 
 
