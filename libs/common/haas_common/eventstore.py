@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from haas_common import calls, clock, metrics
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import EVENT_TYPES, check, upcast
-from haas_common.sealing import sealed_form
+from haas_common.sealing import Vault, sealed_form
 from haas_common.strings import nul_in
 
 SQL = load_queries("haas_common")
@@ -133,6 +133,50 @@ def _checked(line: str, fields: int, event_type: str) -> str:
     return line
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """A batch that is checked, and sealed as far as the keys are known; nothing of it is written.
+
+    Attributes:
+        events: the batch.
+        texts: their payloads in the clear, as they would be kept.
+        doc: what haas.append reads; empty where a key is not known: then only a transaction can seal it.
+        keys: the living keys that it was sealed under, each (tenant, project, key): to be held before it is written.
+    """
+
+    events: Sequence[NewEvent]
+    texts: Sequence[str]
+    doc: str = ""
+    keys: Sequence[tuple[str, str, str]] = ()
+
+
+def ready(vault: Vault | None, events: Sequence[NewEvent]) -> Ready:
+    """Checks a batch and, with keys that were used of late, seals it: what can be done before a transaction begins.
+
+    Raises ValueError: an event that the history cannot keep, as `event_text` says.
+    """
+    # Checked before anything is sealed: a key is made for no event that cannot be kept.
+    texts = [event_text(event.type, event.payload, event.schema_version) for event in events]
+    known = vault.seal_known(events) if vault is not None else None
+    if known is None:
+        return Ready(events, texts)
+    return Ready(events, texts, _sealed_document(events, texts, known[0]), known[1])
+
+
+async def sealed(tx: Tx, batch: Ready) -> str:
+    """Returns what haas.append reads, sealed under keys that are held until the transaction ends."""
+    return _sealed_document(batch.events, batch.texts, await tx.vault.seal_all(tx, batch.events))
+
+
+def _sealed_document(events: Sequence[NewEvent], plain: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> str:
+    texts = [
+        text if payload is event.payload else payload_text(payload)
+        for event, text, payload in zip(events, plain, payloads, strict=True)
+    ]
+    call = calls.call_or_none()
+    return _document(events, texts, call.request_id if call else "")
+
+
 async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None) -> list[Recorded]:
     """Appends a batch, all or nothing; returns where each came to stand, in order.
 
@@ -143,22 +187,21 @@ async def append(tx: Tx, events: Sequence[NewEvent], lease: Lease | None = None)
     """
     if not events:
         return []
-    began, call = clock.monotonic_s(), calls.call_or_none()
-    # Checked before anything is sealed: a key is made for no event that cannot be kept.
-    plain = [event_text(event.type, event.payload, event.schema_version) for event in events]
-    texts = [
-        text if payload is event.payload else payload_text(payload)
-        for event, text, payload in zip(events, plain, await tx.vault.seal_all(tx, events), strict=True)
-    ]
+    began = clock.monotonic_s()
     row = await tx.one(
         SQL.append,
-        doc=_document(events, texts, call.request_id if call else ""),
+        doc=await sealed(tx, ready(None, events)),
         lease=lease.name if lease else None,
         epoch=lease.epoch if lease else None,
     )
-    metrics.APPEND_S.observe(clock.monotonic_s() - began)
-    metrics.APPEND_BATCH.observe(len(events))
-    metrics.APPENDED.inc(len(events))
+    count(len(events), began)
     at, hashes = row["recorded_at"], row["hashes"]
     split = [hashes[n : n + 32] for n in range(0, len(hashes), 32)]
     return list(map(Recorded, row["seqs"], row["versions"], split, itertools.repeat(at)))
+
+
+def count(events: int, began_s: float) -> None:
+    """Counts an append of so many events that began then (clock.monotonic_s)."""
+    metrics.APPEND_S.observe(clock.monotonic_s() - began_s)
+    metrics.APPEND_BATCH.observe(events)
+    metrics.APPENDED.inc(events)

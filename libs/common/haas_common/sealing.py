@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from haas_common import errors
 from haas_common.config import ConfigInvalid
-from haas_common.db import Database, Lease, Scope, Tx, load_queries
+from haas_common.db import Scope, Tx, load_queries
 from haas_common.events import personal_paths
 from haas_common.ids import new_id
 
@@ -37,8 +37,6 @@ ERASED = "[erased]"
 #: What was read with a key is read for this long after it was destroyed, by other processes at most.
 CACHE_S = 30.0
 _CACHE_MAX = 10_000
-_REWRAP_MAX = 1000
-_RELAY = "relay/data-keys"
 _NONCE_BYTES = 12
 _KEK_ID_BYTES = 4
 _KINDS: Mapping[type, str] = {str: "string", dict: "object", list: "array"}
@@ -132,6 +130,8 @@ class Vault:
         """Takes the fleet's key; without one whatever is personal is refused, and all else goes on."""
         self._ring = ring
         self._keys: OrderedDict[tuple[Scope, str], _Key] = OrderedDict()
+        # Whose key was which when it was used last.
+        self._living: OrderedDict[Subject, _Key] = OrderedDict()
 
     def _needed(self) -> KeyRing:
         if self._ring is None:
@@ -147,12 +147,35 @@ class Vault:
         if not any(personal):
             return [event.payload for event in events]
         whose = [Subject(event.scope, event.subject) for event in events]
-        keys = await self._living(tx, {subject for subject, seal in zip(whose, personal, strict=True) if seal})
+        keys = await self._living_of(tx, {subject for subject, seal in zip(whose, personal, strict=True) if seal})
         nonces = _nonces()
         return [
             _sealed(event, keys[subject], nonces) if seal else event.payload
             for event, subject, seal in zip(events, whose, personal, strict=True)
         ]
+
+    def seal_known(
+        self, events: Sequence["NewEvent"]
+    ) -> tuple[list[Mapping[str, Any]], list[tuple[str, str, str]]] | None:
+        """Seals with the keys that were used last, without asking for them.
+
+        Returns:
+            The payloads, and the keys as (tenant, project, key id): whoever writes the payloads holds these keys
+            first and writes nothing if one of them is no longer a living one. None where a key is not known.
+        """
+        used: dict[Subject, _Key] = {}
+        nonces, payloads = _nonces(), []
+        for event in events:
+            if not _is_personal(event):
+                payloads.append(event.payload)
+                continue
+            subject = Subject(event.scope, event.subject)
+            key = used.get(subject) or self._living.get(subject)
+            if key is None or key.cipher is None:
+                return None
+            used[subject] = key
+            payloads.append(_sealed(event, key, nonces))
+        return payloads, [(s.scope.tenant_id, s.scope.project_id, key.key_id) for s, key in used.items()]
 
     async def hold(self, tx: Tx, subjects: Iterable[Subject]) -> None:
         """Keeps the subjects' living keys alive until the transaction ends.
@@ -162,7 +185,7 @@ class Vault:
         """
         await _held(tx, sorted(set(subjects)))
 
-    async def _living(self, tx: Tx, subjects: set[Subject]) -> dict[Subject, _Key]:
+    async def _living_of(self, tx: Tx, subjects: set[Subject]) -> dict[Subject, _Key]:
         """Returns the subjects' living keys, held; makes those that there are not."""
         wanted = sorted(subjects)
         rows = await _held(tx, wanted)
@@ -172,7 +195,13 @@ class Vault:
             await tx.run(SQL.add_data_keys, rows=_rows(self._made(subject) for subject in missing))
             # Another transaction may have been the first: then its key is the living one.
             rows += await _held(tx, missing)
-        return {Subject(_scope_of(row), row["subject"]): self._kept(row) for row in rows}
+        living = {Subject(_scope_of(row), row["subject"]): self._kept(row) for row in rows}
+        for subject, key in living.items():
+            self._living[subject] = key
+            self._living.move_to_end(subject)
+        while len(self._living) > _CACHE_MAX:
+            self._living.popitem(last=False)
+        return living
 
     async def open_all(
         self, tx: Tx, stored: Sequence[Stored], *, fresh: bool = False, lenient: bool = False
@@ -205,8 +234,11 @@ class Vault:
 
     def forget(self, scope: Scope, key_ids: Iterable[str]) -> None:
         """Lets go of keys that were destroyed."""
-        for key_id in key_ids:
+        gone = set(key_ids)
+        for key_id in gone:
             self._keys.pop((scope, key_id), None)
+        for subject in [s for s, key in self._living.items() if s.scope == scope and key.key_id in gone]:
+            del self._living[subject]
 
     async def _find(self, tx: Tx, named: dict[tuple[Scope, str], _Key | None], *, fresh: bool, lenient: bool) -> None:
         now_s = time.monotonic()
@@ -253,50 +285,6 @@ async def _held(tx: Tx, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     if not subjects:
         return []
     return await tx.all(SQL.hold_data_keys, rows=_rows(_subject_row(subject) for subject in subjects))
-
-
-async def rewrap(tx: Tx, ring: KeyRing, scope: Scope, limit: int) -> int:
-    """Wraps a project's keys anew that the first line of data.key did not wrap; returns how many, `limit` at most."""
-    rows = await tx.all(SQL.data_keys_to_rewrap, **_in(scope), first=ring.first, limit=limit)
-    fresh = [
-        {
-            **_in(scope),
-            "key_id": row["key_id"],
-            "wrapped": ring.wrap(ring.unwrap(row["wrapped"], scope, row["key_id"]), scope, row["key_id"]).hex(),
-        }
-        for row in rows
-    ]
-    if fresh:
-        await tx.run(SQL.rewrap_data_keys, rows=_rows(fresh))
-    return len(fresh)
-
-
-async def rewrap_all(database: Database, ring: KeyRing) -> int:
-    """Wraps every key of every project anew that the first line of data.key did not wrap; returns how many."""
-    async with database.batch_tx(Lease(_RELAY, 0), []) as tx:
-        scopes = [_scope_of(row) for row in await tx.all(SQL.projects_with_keys)]
-    done = 0
-    for scope in scopes:
-        more = True
-        while more:
-            async with database.tenant_tx(scope) as tx:
-                wrapped = await rewrap(tx, ring, scope, _REWRAP_MAX)
-            done, more = done + wrapped, wrapped == _REWRAP_MAX
-    return done
-
-
-async def rewrap_everything(secrets_dir: pathlib.Path) -> str:
-    """Wraps every key anew with a service's own secrets; returns the id of the key that wraps from now on."""
-    ring = KeyRing(secrets_dir / "data.key")
-    url, context_key = (
-        (secrets_dir / name).read_text(encoding="ascii").strip() for name in ("database.url", "context.key")
-    )
-    database = await Database.open(url, bytes.fromhex(context_key), "haas-keys")
-    try:
-        await rewrap_all(database, ring)
-    finally:
-        await database.close()
-    return f"dk-{ring.first.hex()}"
 
 
 async def erased_refs(tx: Tx, scope: Scope, refs: Sequence[str]) -> set[str]:

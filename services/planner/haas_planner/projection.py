@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -127,6 +128,69 @@ class Changed:
         self.tasks, self.planned = {}, {}
 
 
+#: What keeps the fields of a line apart, and the lines.
+FIELD, LINE = "\x1f", "\x1e"
+_TASK_FIELDS = 8
+
+
+@dataclasses.dataclass(slots=True)
+class Rows:
+    """The rows of a batch as its statement reads them; times and numbers are given where the batch is appended.
+
+    Attributes:
+        plans: each plan, with the place of its last event in the batch.
+        tasks: tasks that are new or have another contract, or that no line can hold.
+        edges: of these.
+        moved: lines of the tasks that there were before.
+        fresh: whether there is more than lines can tell.
+    """
+
+    plans: list[Row] = dataclasses.field(default_factory=list)
+    tasks: list[Row] = dataclasses.field(default_factory=list)
+    edges: list[Row] = dataclasses.field(default_factory=list)
+    moved: list[str] = dataclasses.field(default_factory=list)
+    fresh: bool = False
+
+    def take(
+        self, plan: Plan, last: int, planned: Mapping[str, None], touched: Mapping[str, None], *, created: bool
+    ) -> None:
+        """Takes a plan's rows, as it stands with the batch's events folded and no later ones."""
+        row = plan_row(plan, 0, "", "")
+        self.plans.append({**row, "last": last})
+        self.fresh = self.fresh or created or bool(planned) or not _fits(plan.failure)
+        start = f"{plan.tenant_id}{FIELD}{plan.project_id}{FIELD}{plan.plan_id}{FIELD}"
+        for task_id in touched:
+            if task_id in planned:
+                self.tasks.append(task_row(plan, task_id, ""))
+                self.edges += edge_rows(plan, task_id)
+                continue
+            run = plan.tasks[task_id]
+            ids = ",".join(run.outputs.values()) if run.outputs else ""
+            line = f"{start}{task_id}{FIELD}{run.state}{FIELD}{run.attempt}{FIELD}{ids}{FIELD}{run.failure}"
+            if line.count(FIELD) == _TASK_FIELDS - 1 and LINE not in line and ids.count(",") < max(1, len(run.outputs)):
+                self.moved.append(line)
+            else:
+                self.tasks.append(task_row(plan, task_id, ""))
+                self.fresh = True
+
+    def plan_lines(self) -> str:
+        """Returns the plans where nothing is fresh."""
+        return LINE.join(
+            FIELD.join(
+                (
+                    row["tenant_id"], row["project_id"], row["plan_id"], row["state"], str(row["revision"]),
+                    str(row["tasks_total"]), json.dumps(row["tasks_by_state"]), row["failure"], str(row["last"]),
+                    str(row["wake_us"]),
+                )
+            )
+            for row in self.plans
+        )  # fmt: skip
+
+
+def _fits(text: str) -> bool:
+    return FIELD not in text and LINE not in text
+
+
 class Plans:
     """The rebuild's fold (haas_common.projections.Projection)."""
 
@@ -135,7 +199,7 @@ class Plans:
     types = TYPES
     #: Their payloads say nothing that a row shows: they are not even read.
     bare = (
-        "PlanValidated", "TaskExpanded", "TaskCancelled", "TaskSuperseded", "ErrorDetected", "PlanCompleted",
+        "PlanValidated", "TaskCancelled", "TaskSuperseded", "ErrorDetected", "PlanCompleted",
         "PlanCancelled", "ApprovalRequested", "BudgetExceeded",
     )  # fmt: skip
     left_out: Mapping[str, tuple[tuple[str, ...], ...]] = {

@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from haas_common import errors
+from pydantic_core import to_json
+
+from haas_common import clock, errors
 from haas_common.db import Lease, Scope, Tx, load_queries
 from haas_common.events import upcast
-from haas_common.eventstore import NewEvent, append
+from haas_common.eventstore import NewEvent, Ready, append, count, ready, sealed
 from haas_common.ids import shard_of
 from haas_common.profile_store import ProfileStore
-from haas_common.sealing import Stored
+from haas_common.sealing import Stored, Vault
 from haas_planner.domain import Event, Plan, apply
-from haas_planner.projection import Changed, PlanKey
+from haas_planner.projection import FIELD, LINE, PlanKey, Rows
 
 SQL = load_queries("haas_planner")
 COMMON = load_queries("haas_common")
@@ -274,46 +276,90 @@ class Change:
     trace_id: str = ""
 
 
-async def save(tx: Tx, lease: Lease, changes: Sequence[Change], trips: Sequence[Trip] = ()) -> int:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """What changes come to, before they are written: their events as text, the rows of the read models."""
+
+    batch: Ready
+    rows: Rows
+
+
+def prepare(vault: Vault, changes: Sequence[Change]) -> Prepared:
+    """Gets changes ready to be written, at the moment at which their plans hold these events and no later ones.
+
+    Raises ValueError for an event that the history cannot keep.
+    """
+    rows, place = Rows(), 0
+    whole: dict[PlanKey, _Touched] = {}
+    for change in changes:
+        plan = change.plan
+        known = whole.setdefault((plan.tenant_id, plan.project_id, plan.plan_id), _Touched(plan))
+        known.note(change.events)
+        place += len(change.events)
+        known.last = place
+    batch = ready(vault, [event for change in changes for event in _new_events(change)])
+    for known in whole.values():
+        rows.take(known.plan, known.last, known.planned, known.tasks, created=known.created)
+    return Prepared(batch, rows)
+
+
+@dataclasses.dataclass(slots=True)
+class _Touched:
+    """What a batch's events touch of a plan."""
+
+    plan: Plan
+    last: int = 0
+    created: bool = False
+    tasks: dict[str, None] = dataclasses.field(default_factory=dict)
+    planned: dict[str, None] = dataclasses.field(default_factory=dict)
+
+    def note(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.task_id:
+                self.tasks[event.task_id] = None
+                if event.type == "TaskPlanned":
+                    self.planned[event.task_id] = None
+            elif event.type == "PlanCreated":
+                self.created = True
+
+
+async def keep(tx: Tx, lease: Lease, prepared: Prepared) -> int:
+    """Appends what was prepared and brings the read models along, in one statement; returns the database's time.
+
+    Raises LeaseLost, StreamVersionConflict.
+    """
+    batch, rows, began = prepared.batch, prepared.rows, clock.monotonic_s()
+    given: dict[str, Any] = {"lease": lease.name, "epoch": lease.epoch, "moved": LINE.join(rows.moved)}
+    query = SQL.keep_moved
+    if rows.fresh:
+        query = SQL.keep
+        given |= {"plans": _json(rows.plans), "tasks": _json(rows.tasks), "edges": _json(rows.edges)}
+    else:
+        given["plans"] = rows.plan_lines()
+    keys = LINE.join(FIELD.join(key) for key in batch.keys)
+    row = await tx.maybe(query, **given, doc=batch.doc, keys=keys, keys_count=len(batch.keys)) if batch.doc else None
+    if row is None:
+        # A key was not known, or is no longer the living one: the transaction finds them, and holds them.
+        row = await tx.one(query, **given, doc=await sealed(tx, batch), keys="", keys_count=0)
+    count(len(batch.events), began)
+    return int(row["recorded_at"].timestamp() * 1_000_000)
+
+
+async def save(
+    tx: Tx, lease: Lease, changes: Sequence[Change], trips: Sequence[Trip] = (), prepared: Prepared | None = None
+) -> int:
     """Appends the events of many plans in one statement, brings their read models along, returns the database's time.
 
     Raises LeaseLost, StreamVersionConflict.
     """
-    if not changes and not trips:
+    if trips:
+        at_us = await now_us(tx)
+        told = [event for one in trips if (event := await trip(tx, one, at_us)) is not None]
+        if told:
+            await append(tx, told, lease)
+    if not changes:
         return await now_us(tx)
-    flat = [event for change in changes for event in _new_events(change)]
-    at_us = await now_us(tx) if trips else 0
-    for one in trips:
-        told = await trip(tx, one, at_us)
-        if told is not None:
-            flat.append(told)
-    placed = await append(tx, flat, lease)
-    if not placed:
-        return at_us
-    recorded = iter(placed)
-    at = placed[0].recorded_at
-    shown = at.isoformat()
-    changed: dict[PlanKey, Changed] = {}
-    for change in changes:
-        plan = change.plan
-        known = changed.setdefault((plan.tenant_id, plan.project_id, plan.plan_id), Changed(plan))
-        for event in change.events:
-            known.note(event.type, event.task_id, next(recorded).seq, shown)
-    await _project(tx, list(changed.values()))
-    return int(at.timestamp() * 1_000_000)
-
-
-async def _project(tx: Tx, changed: Sequence[Changed]) -> None:
-    """Brings the read models along."""
-    if not changed:
-        return
-    await tx.run(SQL.project_plans, rows=_json(one.plan_row() for one in changed))
-    tasks = [row for one in changed for row in one.task_rows()]
-    if tasks:
-        await tx.run(SQL.project_tasks, rows=_json(tasks))
-    edges = [edge for one in changed for edge in one.edge_rows()]
-    if edges:
-        await tx.run(SQL.project_edges, rows=_json(edges))
+    return await keep(tx, lease, prepared or prepare(tx.vault, changes))
 
 
 def _new_events(change: Change) -> list[NewEvent]:
@@ -338,4 +384,4 @@ def _key(scope: Scope, plan_id: str) -> dict[str, str]:
 
 
 def _json(rows: Iterable[Mapping[str, Any]]) -> str:
-    return json.dumps(list(rows), ensure_ascii=False)
+    return to_json(list(rows)).decode()

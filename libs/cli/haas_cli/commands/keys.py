@@ -77,7 +77,7 @@ def _rotate_data(home: Home, issuer: str) -> str:
     from haas_cli.fleet.parts import SERVICES
     from haas_common.errors import HaasError
     from haas_common.pki import retire_data_keys, rotate_data_key
-    from haas_common.sealing import rewrap_everything
+    from haas_common.rewrapping import rewrap_everything
 
     rotate_data_key(home.secrets, SERVICES)
     try:

@@ -57,15 +57,19 @@ class TaskPolicy(Payload):
     backoff_s: float = Field(0.5, ge=0, description="What the second attempt waits, in seconds.")
     backoff_factor: float = Field(2.0, ge=1, description="Each further one waits so many times as long.")
     backoff_max_s: float = Field(30.0, ge=0, description="At most so many seconds.")
-    retry_on: list[str] = Field([], description="The reasons that are tried again; empty: all that can pass.")
-    never_retry_on: list[str] = Field([], description="The reasons that are not.")
+    retry_on: list[str] = Field(
+        default_factory=list, description="The reasons that are tried again; empty: all that can pass."
+    )
+    never_retry_on: list[str] = Field(default_factory=list, description="The reasons that are not.")
     priority: Count = Field(5, description="0 to 9; higher ones start first.")
     concurrency_key: str = Field("", description="What it shares with others that must not run all at once.")
     concurrency_max: Number = Field(1, description="How many tasks of the project run under that key.")
     tokens_max: Count = Field(0, description="The tokens that are reserved for an attempt.")
     money_micros_max: Count = Field(0, description="The money that is reserved for an attempt, in millionths.")
     on_failure: Literal["repair", "fail", "continue"] = Field("repair", description="What its failure leads to.")
-    compensation: Annotated[dict[str, Any], PERSONAL] = Field({}, description="The kind, skill and params of its undoing.")
+    compensation: Annotated[dict[str, Any], PERSONAL] = Field(
+        default_factory=dict, description="The kind, skill and params of its undoing."
+    )
 
 
 class Task(Payload):
@@ -81,9 +85,11 @@ class Task(Payload):
     params: Annotated[dict[str, Any], PERSONAL] = Field(description="What the skill is told beside the values.")
     attempts_max: Number = Field(description="How often it is tried.")
     attempt_limit_s: Number = Field(description="How long an attempt may take, in seconds.")
-    policy: TaskPolicy = Field(TaskPolicy(), description="The rest of how it is tried.")
-    control: Annotated[dict[str, Any], PERSONAL] = Field({}, description="What a map, a wait, an approval or a schedule goes by.")
-    schemas: dict[str, Any] = Field({}, description="JSON Schemas of its values, by name.")
+    policy: TaskPolicy = Field(default_factory=TaskPolicy, description="The rest of how it is tried.")
+    control: Annotated[dict[str, Any], PERSONAL] = Field(
+        default_factory=dict, description="What a map, a wait, an approval or a schedule goes by."
+    )
+    schemas: dict[str, Any] = Field(default_factory=dict, description="JSON Schemas of its values, by name.")
 
 
 class TaskPlanned(Payload):
@@ -143,7 +149,9 @@ class TaskCompleted(Payload):
 
     attempt: Count = Field(description="The attempt that succeeded; 0 for what ended without one.")
     outputs: dict[str, str] = Field(description="Each value that was written, and its artifact.")
-    values: Annotated[dict[str, Any], PERSONAL] = Field({}, description="The values that stand in the event itself.")
+    values: Annotated[dict[str, Any], PERSONAL] = Field(
+        default_factory=dict, description="The values that stand in the event itself."
+    )
     usage: Usage | None = Field(None, description="What the attempt used up.")
 
 
@@ -171,8 +179,10 @@ class TaskSkipped(Payload):
 
     reason: Reason = Field(description="Why.")
     role: str = Field("", description="The role that whoever skipped it acted in; empty for the engine.")
-    outputs: dict[str, str] = Field({}, description="Artifacts given in place of its values.")
-    values: Annotated[dict[str, Any], PERSONAL] = Field({}, description="Values given in place of its own.")
+    outputs: dict[str, str] = Field(default_factory=dict, description="Artifacts given in place of its values.")
+    values: Annotated[dict[str, Any], PERSONAL] = Field(
+        default_factory=dict, description="Values given in place of its own."
+    )
 
 
 class TaskReset(Payload):
@@ -188,7 +198,9 @@ class ErrorDetected(Payload):
     message: Annotated[str, PERSONAL] = Field(description="Why it failed, as a sentence.")
     affected: list[str] = Field(description="The first 200 tasks that depend on the failed one.")
     affected_count: Count = Field(description="How many depend on it in all.")
-    halted: list[Two] = Field([], description="Those of them that were ready or under way, as [task, owner]; 200 at most.")
+    halted: list[Two] = Field(
+        default_factory=list, description="Those of them that were ready or under way, as [task, owner]; 200 at most."
+    )
 
 
 class PlanCompleted(Payload):
@@ -202,7 +214,9 @@ class PlanFailed(Payload):
 
     failure: Annotated[str, PERSONAL] = Field(description="The task, its title, and why it failed.")
     failed_task: Named = Field(description="The task that failed.")
-    report: Annotated[str, PERSONAL] = Field("", description="What was tried, what it hits and what can be done, in Markdown.")
+    report: Annotated[str, PERSONAL] = Field(
+        "", description="What was tried, what it hits and what can be done, in Markdown."
+    )
 
 
 class PlanCancelled(Payload):
@@ -261,7 +275,7 @@ class SignalReceived(Payload):
     """A signal from outside."""
 
     name: Named = Field(description="The signal.")
-    value: Annotated[dict[str, Any], PERSONAL] = Field({}, description="What came with it.")
+    value: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict, description="What came with it.")
 
 
 class ApprovalRequested(Payload):
@@ -367,4 +381,14 @@ TYPES = (
     _type("BreakerClosed", BreakerClosed, "A tool works again.", stream="breaker/<tool>"),
 )
 #: The types whose second version only added fields that may be absent.
-GREW = ("PlanCreated", "TaskPlanned", "PlanStarted", "TaskReady", "TaskCompleted", "TaskRetryScheduled", "TaskFailed", "ErrorDetected", "PlanFailed")
+GREW = (
+    "PlanCreated",
+    "TaskPlanned",
+    "PlanStarted",
+    "TaskReady",
+    "TaskCompleted",
+    "TaskRetryScheduled",
+    "TaskFailed",
+    "ErrorDetected",
+    "PlanFailed",
+)

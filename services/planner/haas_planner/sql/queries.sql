@@ -102,41 +102,87 @@ SELECT version, event_type, schema_version, task_id, actor, trace_id, payload
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version > %(after)s
  ORDER BY version LIMIT %(limit)s;
 
--- project_plans --
--- Puts plans as they stand into the read model.
-INSERT INTO plans (tenant_id, project_id, plan_id, shard, state, objective, intent, language, brief_artifact_id, profile_id,
-                   profile_version, revision, tasks_total, tasks_by_state, failure, last_seq, created_at, updated_at, wake_us)
-SELECT p.tenant_id, p.project_id, p.plan_id, p.shard, p.state, p.objective, p.intent, p.language, p.brief_artifact_id,
-       p.profile_id, p.profile_version, p.revision, p.tasks_total, p.tasks_by_state, p.failure, p.last_seq, p.created_at,
-       p.updated_at, p.wake_us
-  FROM json_to_recordset(%(rows)s::json) AS p(tenant_id text, project_id text, plan_id text, shard smallint, state text,
-       objective text, intent text, language text, brief_artifact_id text, profile_id text, profile_version bigint, revision int,
-       tasks_total int, tasks_by_state json, failure text, last_seq bigint, created_at timestamptz, updated_at timestamptz,
-       wake_us bigint)
-ON CONFLICT (tenant_id, project_id, plan_id) DO UPDATE
-   SET state = excluded.state, revision = excluded.revision, tasks_total = excluded.tasks_total,
-       tasks_by_state = excluded.tasks_by_state, failure = excluded.failure, last_seq = excluded.last_seq,
-       updated_at = excluded.updated_at, wake_us = excluded.wake_us;
+-- keep --
+-- Appends a batch and brings plans, tasks and edges along, with those that are new; no row where a key (tenant, project,
+-- key) is no longer a living one: then nothing was written. What of a task moved stands in lines, fields apart by U+001F
+-- (as in haas.append): tenant, project, plan, task, status, attempt, artifacts, failure. Row by row, by the index.
+WITH held AS MATERIALIZED (
+  SELECT count(*) AS n
+    FROM (SELECT string_to_array(l, E'\x1f') AS f FROM unnest(string_to_array(%(keys)s, E'\x1e')) AS l OFFSET 0) AS w
+   CROSS JOIN LATERAL (
+         SELECT 1 FROM data_keys WHERE tenant_id = f[1] AND project_id = f[2] AND key_id = f[3] AND destroyed_at IS NULL
+          FOR KEY SHARE) AS k
+  HAVING count(*) = %(keys_count)s
+), placed AS MATERIALIZED (
+  -- The keys are held first, as an erasure does: else each could wait for the other.
+  SELECT a.recorded_at, a.seqs FROM held CROSS JOIN LATERAL haas.append(CASE WHEN held.n >= 0 THEN %(doc)s END, %(lease)s, %(epoch)s) AS a
+), planned AS (
+  INSERT INTO plans (tenant_id, project_id, plan_id, shard, state, objective, intent, language, brief_artifact_id, profile_id,
+                     profile_version, revision, tasks_total, tasks_by_state, failure, last_seq, created_at, updated_at, wake_us)
+  SELECT p.tenant_id, p.project_id, p.plan_id, p.shard, p.state, p.objective, p.intent, p.language, p.brief_artifact_id,
+         p.profile_id, p.profile_version, p.revision, p.tasks_total, p.tasks_by_state, p.failure, placed.seqs[p.last],
+         placed.recorded_at, placed.recorded_at, p.wake_us
+    FROM placed CROSS JOIN json_to_recordset(%(plans)s::json) AS p(tenant_id text, project_id text, plan_id text, shard smallint, state text,
+         objective text, intent text, language text, brief_artifact_id text, profile_id text, profile_version bigint, revision int,
+         tasks_total int, tasks_by_state json, failure text, last bigint, wake_us bigint)
+  ON CONFLICT (tenant_id, project_id, plan_id) DO UPDATE
+     SET state = excluded.state, revision = excluded.revision, tasks_total = excluded.tasks_total,
+         tasks_by_state = excluded.tasks_by_state, failure = excluded.failure, last_seq = excluded.last_seq,
+         updated_at = excluded.updated_at, wake_us = excluded.wake_us
+), tasks AS (
+  INSERT INTO tasks_read (tenant_id, project_id, plan_id, task_id, status, kind, skill, title, owner_agent_id, attempt,
+                          artifact_ids, failure, order_key, updated_at)
+  SELECT t.tenant_id, t.project_id, t.plan_id, t.task_id, t.status, t.kind, t.skill, t.title, t.owner_agent_id, t.attempt,
+         t.artifact_ids, t.failure, t.order_key, placed.recorded_at
+    FROM placed CROSS JOIN json_to_recordset(%(tasks)s::json) AS t(tenant_id text, project_id text, plan_id text, task_id text, status text,
+         kind text, skill text, title text, owner_agent_id text, attempt int, artifact_ids text[], failure text, order_key int[])
+  ON CONFLICT (tenant_id, project_id, plan_id, task_id) DO UPDATE
+     SET status = excluded.status, attempt = excluded.attempt, artifact_ids = excluded.artifact_ids, failure = excluded.failure,
+         updated_at = excluded.updated_at
+), edges AS (
+  INSERT INTO task_edges (tenant_id, project_id, plan_id, from_task, to_task)
+  SELECT e.tenant_id, e.project_id, e.plan_id, e.from_task, e.to_task
+    FROM placed CROSS JOIN json_to_recordset(%(edges)s::json) AS e(tenant_id text, project_id text, plan_id text, from_task text, to_task text)
+  ON CONFLICT DO NOTHING
+), moved AS (
+  UPDATE tasks_read AS r
+     SET status = f[5], attempt = f[6]::int, artifact_ids = string_to_array(f[7], ','), failure = f[8], updated_at = placed.recorded_at
+    FROM placed CROSS JOIN (SELECT string_to_array(l, E'\x1f') AS f FROM unnest(string_to_array(%(moved)s, E'\x1e')) AS l OFFSET 0) AS m
+   CROSS JOIN LATERAL (SELECT t.ctid AS place FROM tasks_read AS t
+                        WHERE t.tenant_id = f[1] AND t.project_id = f[2] AND t.plan_id = f[3] AND t.task_id = f[4] LIMIT 1) AS k
+   WHERE r.ctid = k.place
+)
+SELECT recorded_at FROM placed;
 
--- project_tasks --
--- Puts tasks as they stand into the read model.
-INSERT INTO tasks_read (tenant_id, project_id, plan_id, task_id, status, kind, skill, title, owner_agent_id, attempt,
-                        artifact_ids, failure, order_key, updated_at)
-SELECT t.tenant_id, t.project_id, t.plan_id, t.task_id, t.status, t.kind, t.skill, t.title, t.owner_agent_id, t.attempt,
-       t.artifact_ids, t.failure, t.order_key, t.updated_at
-  FROM json_to_recordset(%(rows)s::json) AS t(tenant_id text, project_id text, plan_id text, task_id text, status text, kind text,
-       skill text, title text, owner_agent_id text, attempt int, artifact_ids text[], failure text, order_key int[],
-       updated_at timestamptz)
-ON CONFLICT (tenant_id, project_id, plan_id, task_id) DO UPDATE
-   SET status = excluded.status, attempt = excluded.attempt, artifact_ids = excluded.artifact_ids, failure = excluded.failure,
-       updated_at = excluded.updated_at;
-
--- project_edges --
--- Adds the edges of tasks that were planned.
-INSERT INTO task_edges (tenant_id, project_id, plan_id, from_task, to_task)
-SELECT e.tenant_id, e.project_id, e.plan_id, e.from_task, e.to_task
-  FROM json_to_recordset(%(rows)s::json) AS e(tenant_id text, project_id text, plan_id text, from_task text, to_task text)
-ON CONFLICT DO NOTHING;
+-- keep_moved --
+-- The same where no plan, task or edge is new: plans by lines of tenant, project, plan, state, revision, tasks_total,
+-- tasks_by_state, failure, place of their last event in the batch, wake_us.
+WITH held AS MATERIALIZED (
+  SELECT count(*) AS n
+    FROM (SELECT string_to_array(l, E'\x1f') AS f FROM unnest(string_to_array(%(keys)s, E'\x1e')) AS l OFFSET 0) AS w
+   CROSS JOIN LATERAL (
+         SELECT 1 FROM data_keys WHERE tenant_id = f[1] AND project_id = f[2] AND key_id = f[3] AND destroyed_at IS NULL
+          FOR KEY SHARE) AS k
+  HAVING count(*) = %(keys_count)s
+), placed AS MATERIALIZED (
+  SELECT a.recorded_at, a.seqs FROM held CROSS JOIN LATERAL haas.append(CASE WHEN held.n >= 0 THEN %(doc)s END, %(lease)s, %(epoch)s) AS a
+), plans AS (
+  UPDATE plans AS r
+     SET state = f[4], revision = f[5]::int, tasks_total = f[6]::int, tasks_by_state = f[7]::json, failure = f[8],
+         last_seq = placed.seqs[f[9]::int], wake_us = f[10]::bigint, updated_at = placed.recorded_at
+    FROM placed CROSS JOIN (SELECT string_to_array(l, E'\x1f') AS f FROM unnest(string_to_array(%(plans)s, E'\x1e')) AS l OFFSET 0) AS m
+   CROSS JOIN LATERAL (SELECT p.ctid AS place FROM plans AS p
+                        WHERE p.tenant_id = f[1] AND p.project_id = f[2] AND p.plan_id = f[3] LIMIT 1) AS k
+   WHERE r.ctid = k.place
+), moved AS (
+  UPDATE tasks_read AS r
+     SET status = f[5], attempt = f[6]::int, artifact_ids = string_to_array(f[7], ','), failure = f[8], updated_at = placed.recorded_at
+    FROM placed CROSS JOIN (SELECT string_to_array(l, E'\x1f') AS f FROM unnest(string_to_array(%(moved)s, E'\x1e')) AS l OFFSET 0) AS m
+   CROSS JOIN LATERAL (SELECT t.ctid AS place FROM tasks_read AS t
+                        WHERE t.tenant_id = f[1] AND t.project_id = f[2] AND t.plan_id = f[3] AND t.task_id = f[4] LIMIT 1) AS k
+   WHERE r.ctid = k.place
+)
+SELECT recorded_at FROM placed;
 
 -- plan_exists --
 -- Whether there is a plan by this id.
@@ -195,27 +241,6 @@ SELECT version, event_type, task_id, actor, payload #>> '{task,kind}' AS kind, p
    AND event_type IN ('TaskPlanned', 'TaskStarted')
  ORDER BY version LIMIT %(limit)s;
 
--- keep_worker_skill --
--- Keeps a remote skill's contract unless it is another agent's or the project has enough others; says how that went.
-WITH others AS (
-  SELECT count(*) AS n
-    FROM (SELECT 1 FROM worker_skills WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND skill <> %(skill)s
-           LIMIT %(skills_max)s) AS other
-), kept AS (
-  INSERT INTO worker_skills AS w (tenant_id, project_id, skill, agent_id, contract)
-  SELECT %(tenant_id)s, %(project_id)s, %(skill)s, %(agent_id)s, %(contract)s::json FROM others WHERE n < %(skills_max)s
-  ON CONFLICT (tenant_id, project_id, skill) DO UPDATE
-     SET contract = excluded.contract, registered_at = excluded.registered_at
-   WHERE w.agent_id = excluded.agent_id
-  RETURNING 1
-)
-SELECT others.n AS others, EXISTS (SELECT FROM kept) AS kept FROM others;
-
--- worker_skills --
--- The remote skills of a project.
-SELECT skill, agent_id, contract FROM worker_skills
- WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s ORDER BY skill LIMIT 1000;
-
 -- graph_events --
 -- What a plan's stream says of its graph from a version on, by type.
 SELECT version, event_type, schema_version, task_id, actor, payload
@@ -236,3 +261,24 @@ SELECT schema_version, payload
 -- Which of these artifacts there are.
 SELECT artifact_id FROM artifacts_read
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND artifact_id = ANY (%(artifact_ids)s);
+
+-- keep_worker_skill --
+-- Keeps a remote skill's contract unless it is another agent's or the project has enough others; says how that went.
+WITH others AS (
+  SELECT count(*) AS n
+    FROM (SELECT 1 FROM worker_skills WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND skill <> %(skill)s
+           LIMIT %(skills_max)s) AS other
+), kept AS (
+  INSERT INTO worker_skills AS w (tenant_id, project_id, skill, agent_id, contract)
+  SELECT %(tenant_id)s, %(project_id)s, %(skill)s, %(agent_id)s, %(contract)s::json FROM others WHERE n < %(skills_max)s
+  ON CONFLICT (tenant_id, project_id, skill) DO UPDATE
+     SET contract = excluded.contract, registered_at = excluded.registered_at
+   WHERE w.agent_id = excluded.agent_id
+  RETURNING 1
+)
+SELECT others.n AS others, EXISTS (SELECT FROM kept) AS kept FROM others;
+
+-- worker_skills --
+-- The remote skills of a project.
+SELECT skill, agent_id, contract FROM worker_skills
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s ORDER BY skill LIMIT 1000;
