@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from haas_common import errors
+from haas_common import clock, errors
 from haas_common.db.queries import Query
+from haas_planner.agents.store import add_results
 from haas_planner.attempts import Assignment
 from haas_planner.control import Asked, Control
 from haas_planner.graph import Graph, Input, Policy, Slot, Task, task_to_json
@@ -313,6 +314,24 @@ async def test_a_plan_is_estimated_by_what_it_still_has_to_do(world: World) -> N
     assert (rest.expected.tokens, rest.tasks, rest.exceeds) == (200, 2, ("tokens",))
     with pytest.raises(errors.ResourceNotFound):
         await world.control.estimate_plan(SCOPE, FORK, None)
+
+
+async def test_an_estimate_goes_by_what_the_skill_took_before(world: World) -> None:
+    await world.create(*GRAPH)
+    rows = [("agent-1", 3, 1, 8_000, 400), ("agent-2", 0, 4, 16_000, 0)]
+    results = [
+        {
+            "tenant_id": SCOPE.tenant_id, "project_id": SCOPE.project_id, "agent_id": agent, "skill": "copy.draft",
+            "day": clock.utc_now().date().isoformat(), "completed": completed, "failed": failed, "duration_ms": took,
+            "tokens": tokens, "money_micros": 0, "updated_at": clock.utc_now().isoformat(),
+        }
+        for agent, completed, failed, took, tokens in rows
+    ]  # fmt: skip
+    async with world.fleet.database.tenant_tx(SCOPE) as tx:
+        await add_results(tx, results)
+    found = await world.control.estimate_plan(SCOPE, PLAN, None)
+    assert (found.measured, found.tasks) == (1, 3)
+    assert (found.expected.tokens, found.expected.work_seconds) == (50, 3 + 5 + 5)
 
 
 async def test_a_graph_is_checked_before_it_is_estimated(world: World) -> None:

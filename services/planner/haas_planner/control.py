@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haas_common import clock, errors
@@ -23,13 +23,6 @@ from haas_planner.work import check_sizes
 #: Whose tasks come from a template: there may be more of them than a graph may have, and all are alike.
 _TEMPLATED = frozenset({"map", "schedule"})
 _OVER = frozenset({"completed", "skipped", "superseded", "cancelled"})
-#: Reads what was measured of a project's skills and tools.
-Measure = Callable[[Tx, Scope], Awaitable[Mapping[str, Measured]]]
-
-
-async def unmeasured(tx: Tx, scope: Scope) -> Mapping[str, Measured]:
-    """Returns that nothing was measured."""
-    return {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,10 +54,9 @@ class Forked:
 class Control:
     """The use-cases around a plan's decisions."""
 
-    def __init__(self, operations: Operations, database: Database, measure: Measure = unmeasured) -> None:
+    def __init__(self, operations: Operations, database: Database) -> None:
         self._operations = operations
         self._database = database
-        self._measure = measure
         self._profiles = ProfileStore()
 
     # ── What takes a role ────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,7 +189,7 @@ class Control:
         """Estimates the rest of a plan, compared with its own budget unless one is given. Raises ResourceNotFound."""
         async with self._database.tenant_tx(scope) as tx:
             plan = await history.load_plan_at(tx, scope, plan_id)
-            measured = await self._measure(tx, scope)
+            measured = await history.measured(tx, scope)
         return await asyncio.to_thread(_rest_of, plan, measured, plan.budget if budget is None else budget)
 
     async def estimate_graph(
@@ -206,7 +198,7 @@ class Control:
         """Estimates a graph that is no plan yet. Raises what `contracts.validate` does, and ProfileMissing."""
         async with self._database.tenant_tx(scope) as tx:
             kept = await self._profiles.newest(tx, scope, profile_id)
-            measured = await self._measure(tx, scope)
+            measured = await history.measured(tx, scope)
         await asyncio.to_thread(_validate, graph, kept.profile)
         return await asyncio.to_thread(estimates.estimate, graph.tasks, measured, budget or {}, clock.utc_now())
 

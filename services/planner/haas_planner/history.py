@@ -3,18 +3,22 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from haas_common import errors
+from haas_common import clock, errors
 from haas_common.db import Scope, Tx, load_queries
 from haas_common.db.queries import Query
 from haas_common.events import upcast
 from haas_common.sealing import Stored
 from haas_planner import store
+from haas_planner.agents.domain import NO_RESULTS, Results
+from haas_planner.agents.store import roster
 from haas_planner.diffs import TYPES, Revisions
 from haas_planner.domain import Event, Plan
+from haas_planner.estimates import Measured
 from haas_planner.graph import Task, task_from_json
 
 SQL = load_queries("haas_planner")
 _PAGE = 2000
+_AMOUNTS = ("completed", "failed", "duration_ms", "tokens", "money_micros")
 
 
 async def load_plan_at(tx: Tx, scope: Scope, plan_id: str, until: int = 0) -> Plan:
@@ -63,6 +67,19 @@ async def contract_of(tx: Tx, scope: Scope, plan_id: str, task_id: str) -> Task 
         return None
     (opened,) = await tx.vault.open_all(tx, [Stored(scope, stream, "TaskPlanned", row["payload"])])
     return task_from_json(upcast("TaskPlanned", row["schema_version"], opened)["task"])
+
+
+async def measured(tx: Tx, scope: Scope) -> dict[str, Measured]:
+    """Returns what the project's tasks of each skill took on average, over the days that results are kept for."""
+    found: dict[str, Results] = {}
+    for (_, skill), results in (await roster(tx, scope, clock.utc_now().date())).results.items():
+        before = found.get(skill, NO_RESULTS)
+        found[skill] = Results(*(getattr(before, n) + getattr(results, n) for n in _AMOUNTS))
+    return {
+        skill: Measured(r.mean(r.duration_ms) / 1000, r.mean(r.tokens), r.mean(r.money_micros))
+        for skill, r in found.items()
+        if r.total
+    }
 
 
 async def known_artifacts(tx: Tx, scope: Scope, artifact_ids: list[str]) -> set[str]:
