@@ -153,6 +153,16 @@ async def test_a_silent_workers_task_is_lost_and_its_stream_ends(hasty):
     assert await ended(talk.call) == "WORKER_LOST"
 
 
+async def test_a_tasks_own_heartbeat_counts_from_the_moment_that_it_is_given_out(fleet):
+    talk = await fleet.came()
+    doing = begun(fleet, heartbeat_s=0.2)
+    task = await talk.task()
+    assert task.heartbeat_s == 0.2
+    with pytest.raises(errors.WorkerLost):
+        await asyncio.wait_for(doing, 2)
+    assert list((await talk.hear()).cancelled) == [task.token]
+
+
 async def test_a_task_that_the_heartbeats_do_not_name_is_lost_taken_back_and_its_result_is_refused(hasty):
     talk = await hasty.came(credit=2)
     kept, quiet = begun(hasty, 1), begun(hasty, 2)

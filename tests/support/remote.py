@@ -21,6 +21,7 @@ from haas_common.server import Running, started
 from haas_planner.remote.domain import Given, Job
 from haas_planner.remote.operations import Skills
 from haas_planner.remote.pool import RemotePool
+from haas_planner.remote.relay import Relays
 from haas_planner.remote.servicer import WorkerServicer
 from tests.support.mesh import Mesh, bearer
 
@@ -81,11 +82,17 @@ class Planner:
 
     def __init__(self, mesh: Mesh, database: Database, heartbeat_s: float) -> None:
         self.mesh, self.pool, self._skills = mesh, RemotePool(heartbeat_s), Skills(database)
+        self.relays: Relays | None = None
         self._channels = contextlib.AsyncExitStack()
+
+    @classmethod
+    def fresh(cls, folder: Path, database: Database, heartbeat_s: float = 15.0, mesh: Mesh | None = None) -> "Planner":
+        """Returns one that does not serve yet, of a mesh of its own or of another one's."""
+        return cls(mesh or Mesh(folder), database, heartbeat_s)
 
     async def start(self, listen: str = "127.0.0.1:0") -> None:
         """Serves."""
-        servicer = WorkerServicer(self.pool, self._skills)
+        servicer = WorkerServicer(self.pool, self._skills, self.relays)
 
         def add(server: grpc.aio.Server) -> None:
             worker_pb2_grpc.add_WorkerServiceServicer_to_server(servicer, server)
@@ -146,6 +153,8 @@ class Planner:
 
     async def close(self) -> None:
         """Ends it all."""
+        if self.relays is not None:
+            await self.relays.stop()
         await self.pool.stop()
         await self._channels.aclose()
         await self.running.stop(linger_s=0, grace_s=0)
@@ -154,7 +163,7 @@ class Planner:
 @contextlib.asynccontextmanager
 async def planner(folder: Path, database: Database, heartbeat_s: float = 15.0) -> AsyncIterator[Planner]:
     """A planner that serves remote workers."""
-    made = Planner(Mesh(folder), database, heartbeat_s)
+    made = Planner.fresh(folder, database, heartbeat_s)
     await made.start()
     try:
         yield made

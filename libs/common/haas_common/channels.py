@@ -125,20 +125,25 @@ class Channels:
         self._open: dict[str, tuple[grpc.aio.Channel, list[tuple[int, int]]]] = {}
         self._retired: set[asyncio.Task[None]] = set()
 
-    def channel(self, service: str) -> grpc.aio.Channel:
+    def channel(self, service: str, address: str = "") -> grpc.aio.Channel:
         """The channel to a service. Make the stub anew for each call (it is cheap): the channel may be another one.
+
+        Args:
+            service: its name.
+            address: of one of its replicas, host:port; any of them unless given.
 
         Raises:
             ConfigInvalid: the environment does not say where it is.
         """
+        key = f"{service} {address}"
         marks = [(facts.st_mtime_ns, facts.st_ino) for facts in map(os.stat, self._paths)]
-        channel, made_with = self._open.get(service, (None, []))
+        channel, made_with = self._open.get(key, (None, []))
         if channel is not None and made_with == marks:
             return channel
         if channel is not None:
             self._retire(channel)
         # The certificate must be that of `<service>.haas.internal`, whatever address it is reached by.
-        target, service_config = _target(self._config.peer(service))
+        target, service_config = _target(address or self._config.peer(service))
         options = (
             *_OPTIONS,
             ("grpc.service_config", json.dumps(service_config)),
@@ -152,7 +157,7 @@ class Channels:
             options=options,
             interceptors=interceptors,
         )
-        self._open[service] = (made, marks)
+        self._open[key] = (made, marks)
         return made
 
     def _retire(self, channel: grpc.aio.Channel) -> None:

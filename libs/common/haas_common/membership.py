@@ -65,3 +65,10 @@ class Membership:
         async with self._database.batch_tx(self._context, []) as tx:
             await tx.run(SQL.member_leaves, kind=self._group.kind, instance=self._instance)
         self._group.ring()
+
+
+async def living(database: Database, kind: str) -> dict[str, str]:
+    """Returns the members that are there: the address of each, host:port, by its instance's name."""
+    async with database.batch_tx(Lease(f"member/{kind}", 0), []) as tx:
+        rows = await tx.all(SQL.living_members, kind=kind)
+    return {row["instance"]: row["address"] for row in rows}

@@ -61,6 +61,19 @@ def test_a_task_goes_only_to_a_worker_of_its_scope_and_skill(book):
     assert waits.seat is worker
 
 
+def test_another_planners_worker_comes_last_and_never_gets_that_planners_tasks(book):
+    theirs = seat("theirs")
+    theirs.relayed = True
+    book.register(theirs, 2, (), 0.0)
+    passed_on = book.submit(job(1), 0.0, direct=True)
+    assert passed_on.seat is None
+    assert book.submit(job(2), 0.0).seat is theirs
+    assert book.credit(theirs, 1, 0.0) == ()
+    mine = came(book, "mine", credit=2)
+    assert passed_on.seat is mine
+    assert [book.submit(job(n), 0.0).seat for n in (3, 4)] == [mine, theirs]
+
+
 def test_what_waited_longest_goes_first_whatever_its_skill(book):
     waiting = [book.submit(job(n, skill=s), 0.0) for n, s in enumerate(["a", "b", "a", "b"])]
     seated = book.register(seat(skills=("b", "a")), 4, (), 0.0)

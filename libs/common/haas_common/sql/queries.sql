@@ -141,6 +141,10 @@ SELECT 1 + count(*) FILTER (WHERE m.instance <> %(instance)s) AS living,
        count(*) FILTER (WHERE m.instance = %(instance)s) = 0 AS joined
   FROM members AS m WHERE m.kind = %(kind)s AND m.expires_at >= clock_timestamp();
 
+-- living_members --
+-- Who is there, and where.
+SELECT instance, address FROM members WHERE kind = %(kind)s AND expires_at >= clock_timestamp() ORDER BY instance LIMIT 100;
+
 -- member_leaves --
 -- Takes a member out: the others share what it held.
 DELETE FROM members WHERE kind = %(kind)s AND instance = %(instance)s;

@@ -24,6 +24,8 @@ TAKEN_MAX = 8192
 
 WorkerKey = tuple[Scope, str]
 Place = tuple[Scope, str]
+#: Where a task waits: with its skill, and whether it is for the own workers alone.
+Queue = tuple[Scope, str, bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +40,8 @@ class Seat:
     connection: int = 0
     heard_at: float = 0.0
     held: "dict[str, Ticket]" = field(default_factory=dict)
+    #: Whether it is another planner's worker: it comes after the own ones, and is no way for that planner's tasks.
+    relayed: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +56,7 @@ class Ticket:
     heard_at: float = 0.0
     over: bool = False
     size_bytes: int = 0
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Book:
         self._seats: dict[WorkerKey, Seat] = {}
         self._workers: Counter[Scope] = Counter()
         self._rings: dict[Place, deque[Seat]] = {}
-        self._queues: dict[Place, OrderedDict[int, Ticket]] = {}
+        self._queues: dict[Queue, OrderedDict[int, Ticket]] = {}
         self._waiting: Counter[Scope] = Counter()
         self._taken: OrderedDict[str, WorkerKey] = OrderedDict()
 
@@ -191,23 +196,31 @@ class Book:
                 self._leave(seat)
         return Expired(tuple(lost), tuple(silent))
 
+    def knows(self, key: WorkerKey) -> bool:
+        """Tells whether a worker is there, or expected back."""
+        return key in self._seats
+
     # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def submit(self, job: Job, now: float) -> Ticket:
+    def submit(self, job: Job, now: float, *, direct: bool = False) -> Ticket:
         """Gives a task to the next worker that has credit, or lets it wait for one.
+
+        Args:
+            job: the task.
+            now: the time.
+            direct: it came from another planner, so that no planner's worker but the own ones may have it.
 
         Raises:
             Overloaded: too many wait.
         """
-        ticket = Ticket(job, next(self._numbers), job.heartbeat_s or self.heartbeat_s)
-        place = (job.scope, job.skill)
-        seat = self._pick(place, now)
+        ticket = Ticket(job, next(self._numbers), job.heartbeat_s or self.heartbeat_s, direct=direct)
+        seat = self._pick((job.scope, job.skill), now, direct=direct)
         if seat is not None:
             self._assign(ticket, seat, now)
             return ticket
         if self._waiting[job.scope] >= WAITING_MAX or self._waiting.total() >= WAITING_ALL_MAX:
             raise Overloaded("Too many tasks wait for remote workers.", retry_after_s=1)
-        self._queues.setdefault(place, OrderedDict())[ticket.number] = ticket
+        self._queues.setdefault((job.scope, job.skill, direct), OrderedDict())[ticket.number] = ticket
         self._waiting[job.scope] += 1
         return ticket
 
@@ -259,16 +272,19 @@ class Book:
             if not ring:
                 del self._rings[(scope, skill)]
 
-    def _pick(self, place: Place, now: float) -> Seat | None:
-        """The next worker, round robin, that is there, has been heard of and has credit."""
+    def _pick(self, place: Place, now: float, *, direct: bool) -> Seat | None:
+        """The next worker, round robin, that is there, has been heard of and has credit; another planner's last."""
         ring = self._rings.get(place)
+        found = None
         for _ in range(len(ring or ())):
             assert ring is not None
             seat = ring[0]
             ring.rotate(-1)
             if seat.connection and seat.credit > 0 and now - seat.heard_at <= self.heartbeat_s:
-                return seat
-        return None
+                if not seat.relayed:
+                    return seat
+                found = found or seat
+        return None if direct else found
 
     def _assign(self, ticket: Ticket, seat: Seat, now: float) -> None:
         job = ticket.job
@@ -281,7 +297,8 @@ class Book:
         """Gives a worker what has waited longest, of all its skills, as far as its credit goes."""
         scope, found = seat.key[0], []
         while seat.credit > 0 and self._waiting[scope]:
-            queues = [q for skill in seat.skills if (q := self._queues.get((scope, skill)))]
+            whose = (False,) if seat.relayed else (False, True)
+            queues = [q for skill in seat.skills for d in whose if (q := self._queues.get((scope, skill, d)))]
             if not queues:
                 break
             ticket = next(iter(min(queues, key=lambda queue: next(iter(queue))).values()))
@@ -291,7 +308,7 @@ class Book:
         return tuple(found)
 
     def _dequeue(self, ticket: Ticket) -> None:
-        scope, place = ticket.job.scope, (ticket.job.scope, ticket.job.skill)
+        scope, place = ticket.job.scope, (ticket.job.scope, ticket.job.skill, ticket.direct)
         del self._queues[place][ticket.number]
         if not self._queues[place]:
             del self._queues[place]

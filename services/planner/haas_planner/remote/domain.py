@@ -130,6 +130,8 @@ class Registration:
     subject: str
     contracts: tuple[Contract, ...]
     tokens: tuple[str, ...] = field(default=())
+    #: Another planner passes its worker's places on.
+    relayed: bool = False
 
 
 def check_written(job: Job, written: Mapping[str, Written]) -> None:

@@ -2,21 +2,26 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 from typing import Any
 
 from google.protobuf import timestamp_pb2
 
 from haas.planner.v1 import worker_pb2
+from haas_common.calls import Call
 from haas_common.db import Scope
-from haas_common.errors import ContractBroken, FieldInvalid
+from haas_common.errors import ContractBroken, FieldInvalid, HaasError, WorkerLost
 from haas_common.strings import nul_in
 from haas_planner import schemas
 from haas_planner.remote.book import Ticket
-from haas_planner.remote.domain import Contract, ContractSlot, Given, Registration, Written
+from haas_planner.remote.domain import Contract, ContractSlot, Given, Job, Registration, Written
 from haas_planner.remote.pool import Said
 
+#: The service whose processes pass their workers' places on to each other.
+PEER = "planner"
 
-def registration_of(request: worker_pb2.WorkRequest, scope: Scope, subject: str) -> Registration:
+
+def registration_of(request: worker_pb2.WorkRequest, call: Call) -> Registration:
     """Returns who a worker says it is.
 
     Raises:
@@ -27,7 +32,13 @@ def registration_of(request: worker_pb2.WorkRequest, scope: Scope, subject: str)
     given = request.registration
     contracts = tuple(_contract(skill, given.agent_id) for skill in given.skills)
     _check_once([contract.name for contract in contracts], "registration.skills")
-    return Registration(scope, given.worker_id, given.agent_id, subject, contracts, tuple(given.tokens))
+    relayed = call.peer == PEER
+    if ("@" in given.worker_id) != relayed:
+        raise FieldInvalid("“@” is for planners.", field="registration.worker_id", rule="peer")
+    subject = call.claims.subject if call.claims else call.peer
+    return Registration(
+        call.scope, given.worker_id, given.agent_id, subject, contracts, tuple(given.tokens), relayed=relayed
+    )
 
 
 def _contract(skill: worker_pb2.WorkerSkill, agent_id: str) -> Contract:
@@ -111,4 +122,58 @@ def _task(ticket: Ticket) -> worker_pb2.WorkerTask:
 def _input(given: Given) -> worker_pb2.WorkerInput:
     return worker_pb2.WorkerInput(
         type=given.type, artifact_id=given.artifact_id, data_json=given.data_json, body_md=given.body_md
+    )
+
+
+# ── Between planners ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def registration_to(registration: Registration, instance: str) -> worker_pb2.WorkerRegistration:
+    """Returns a worker as this planner offers it to another one."""
+    return worker_pb2.WorkerRegistration(
+        worker_id=f"{registration.worker_id}@{instance}",
+        agent_id=registration.agent_id,
+        skills=[
+            worker_pb2.WorkerSkill(
+                name=contract.name,
+                title=contract.title,
+                reads=[worker_pb2.WorkerSlot(name=slot.name, type=slot.type) for slot in contract.reads],
+                writes=[worker_pb2.WorkerSlot(name=slot.name, type=slot.type) for slot in contract.writes],
+            )
+            for contract in registration.contracts
+        ],
+    )
+
+
+def job_of(task: worker_pb2.WorkerTask, scope: Scope) -> Job:
+    """Returns another planner's task. Its epoch stands first in its token."""
+    return Job(
+        scope, task.plan_id, task.task_id, task.attempt, int(task.token.partition(".")[0]), task.skill, task.objective,
+        task.language, json.loads(task.params_json),
+        {n: Given(i.type, i.data_json, i.artifact_id, i.body_md) for n, i in task.inputs.items()},
+        dict(task.writes), task.deadline.ToDatetime(tzinfo=UTC), task.heartbeat_s,
+    )  # fmt: skip
+
+
+def completion_of(token: str, written: Mapping[str, Written]) -> worker_pb2.WorkerCompletion:
+    """Returns results for another planner."""
+    return worker_pb2.WorkerCompletion(
+        token=token,
+        outputs={
+            name: worker_pb2.WorkerOutput(
+                title=made.title, body_md=made.body_md, data_json=json.dumps(made.data, ensure_ascii=False)
+            )
+            for name, made in written.items()
+        },
+    )
+
+
+def failure_of(token: str, error: HaasError) -> worker_pb2.WorkerFailure:
+    """Returns a failure for another planner."""
+    return worker_pb2.WorkerFailure(
+        token=token,
+        reason=error.metadata.get("cause", error.reason),
+        message=error.message,
+        retryable=error.metadata.get("retryable", "true") == "true",
+        lost=isinstance(error, WorkerLost),
     )

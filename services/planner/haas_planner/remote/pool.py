@@ -135,12 +135,15 @@ class Connection:
             self._said.accepted.append(token)
             self._pool.settle(ticket, results)
 
-    def failed(self, token: str, reason: str, message: str, *, retryable: bool) -> None:
+    def failed(self, token: str, reason: str, message: str, *, retryable: bool, lost: bool = False) -> None:
         """The worker could not do a task. Raises Overloaded: see completed."""
         ticket = self._ended(token)
         if ticket is not None:
             text = message or f"The worker failed: {reason}."
             self._said.accepted.append(token)
+            if lost and self.seat.relayed:
+                self._pool.settle(ticket, WorkerLost(text, worker=self.seat.key[1], skill=ticket.job.skill))
+                return
             self._pool.settle(
                 ticket,
                 WorkerFailed(
@@ -186,10 +189,10 @@ class RemotePool:
         self._results: dict[Ticket, asyncio.Future[Mapping[str, Written]]] = {}
         self._watch: asyncio.TimerHandle | None = None
 
-    async def do(self, job: Job) -> Mapping[str, Written]:
+    async def do(self, job: Job, *, direct: bool = False) -> Mapping[str, Written]:
         """Has a task done: returns what it wrote, by the plan's name of each value.
 
-        Cancelling it takes the task back from its worker.
+        Cancelling it takes the task back from its worker. `direct`: see Book.submit.
 
         Raises:
             WorkerLost: the worker is gone or has been silent for too long.
@@ -201,12 +204,14 @@ class RemotePool:
         size_bytes = job.size_bytes()
         if size_bytes > TASK_BYTES_MAX:
             raise PayloadTooLarge(f"Task {job.task_id} reads too much for a worker.", bytes_max=TASK_BYTES_MAX)
-        ticket = self.book.submit(job, self.now())
+        ticket = self.book.submit(job, self.now(), direct=direct)
         ticket.size_bytes = size_bytes
         result: asyncio.Future[Mapping[str, Written]] = asyncio.get_running_loop().create_future()
         self._results[ticket] = result
         if ticket.seat is not None:
             self._connections[ticket.seat.connection].tasks([ticket])
+        if ticket.heartbeat_s < self.book.heartbeat_s:
+            self._keep_watch(ticket.heartbeat_s / 4)
         try:
             return await result
         finally:
@@ -223,7 +228,7 @@ class RemotePool:
         """
         skills = tuple(contract.name for contract in registration.contracts)
         key = (registration.scope, registration.worker_id)
-        seat = Seat(key, registration.agent_id, registration.subject, skills)
+        seat = Seat(key, registration.agent_id, registration.subject, skills, relayed=registration.relayed)
         seated = self.book.register(seat, credit, frozenset(registration.tokens), self.now())
         replaced = self._connections.pop(seated.replaced, None)
         if replaced is not None:
@@ -270,10 +275,17 @@ class RemotePool:
             text = f"The worker {seat.key[1]} lost task {ticket.job.task_id}."
             self.settle(ticket, WorkerLost(text, worker=seat.key[1], skill=ticket.job.skill))
 
-    def _keep_watch(self) -> None:
+    def _keep_watch(self, within_s: float | None = None) -> None:
         """Looks for what is lost while there are workers: four times a heartbeat, so that none is much overdue."""
-        if self._watch is None and not self.book.empty:
-            self._watch = asyncio.get_running_loop().call_later(self.book.heartbeats_s() / 4, self._look)
+        if self.book.empty:
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self.book.heartbeats_s() / 4 if within_s is None else within_s
+        if self._watch is not None and self._watch.when() > loop.time() + wait_s:
+            self._watch.cancel()
+            self._watch = None
+        if self._watch is None:
+            self._watch = loop.call_later(wait_s, self._look)
 
     def _look(self) -> None:
         self._watch = None

@@ -11,6 +11,7 @@ from haas_common.errors import FieldInvalid, PayloadTooLarge, TokenExpired
 from haas_planner.remote import messages
 from haas_planner.remote.operations import Skills
 from haas_planner.remote.pool import Connection, RemotePool
+from haas_planner.remote.relay import Relays
 
 #: What one message of a worker may hold.
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -19,18 +20,22 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     """haas.planner.v1.WorkerService."""
 
-    def __init__(self, pool: RemotePool, skills: Skills) -> None:
+    def __init__(self, pool: RemotePool, skills: Skills, relays: Relays | None = None) -> None:
         self._pool = pool
         self._skills = skills
+        self._relays = relays
 
     async def Work(self, request_iterator: Any, context: Any) -> AsyncIterator[worker_pb2.WorkResponse]:
         """See worker.proto."""
         call = current_call()
         requests = aiter(request_iterator)
         first = await anext(requests)
-        registration = messages.registration_of(first, call.scope, call.claims.subject if call.claims else call.peer)
-        await self._skills.keep(registration)
+        registration = messages.registration_of(first, call)
+        if not registration.relayed:
+            await self._skills.keep(registration)
         connection = self._pool.open(registration, first.credit)
+        if self._relays is not None and not registration.relayed:
+            self._relays.follow(registration, first.credit)
         expires_at = _expires_at(call)
         reader = asyncio.create_task(_read(connection, requests, expires_at), name=f"worker {registration.worker_id}")
         try:
@@ -81,6 +86,8 @@ def _hear(connection: Connection, request: worker_pb2.WorkRequest) -> None:
     for done in request.completions:
         connection.completed(done.token, lambda done=done: messages.written_of(done.outputs))  # type: ignore[misc]
     for failure in request.failures:
-        connection.failed(failure.token, failure.reason, failure.message, retryable=failure.retryable)
+        connection.failed(
+            failure.token, failure.reason, failure.message, retryable=failure.retryable, lost=failure.lost
+        )
     if request.credit:
         connection.credit(request.credit)

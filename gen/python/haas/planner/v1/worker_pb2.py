@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from haas.common.v1 import access_pb2 as haas_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chaas/planner/v1/worker.proto\x12\x0fhaas.planner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhaas/common/v1/access.proto\"\xa7\x03\n\x0bWorkRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12G\n\x0cregistration\x18\x03 \x01(\x0b\x32#.haas.planner.v1.WorkerRegistrationR\x0cregistration\x12\"\n\x06\x63redit\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x06\x63redit\x12>\n\theartbeat\x18\x05 \x01(\x0b\x32 .haas.planner.v1.WorkerHeartbeatR\theartbeat\x12N\n\x0b\x63ompletions\x18\x06 \x03(\x0b\x32!.haas.planner.v1.WorkerCompletionB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x0b\x63ompletions\x12\x45\n\x08\x66\x61ilures\x18\x07 \x03(\x0b\x32\x1e.haas.planner.v1.WorkerFailureB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x08\x66\x61ilures\x12\x18\n\x07leaving\x18\x08 \x01(\x08R\x07leaving\"\xf8\x01\n\x0cWorkResponse\x12\x41\n\nregistered\x18\x01 \x01(\x0b\x32!.haas.planner.v1.WorkerRegisteredR\nregistered\x12\x31\n\x05tasks\x18\x02 \x03(\x0b\x32\x1b.haas.planner.v1.WorkerTaskR\x05tasks\x12\x1c\n\tcancelled\x18\x03 \x03(\tR\tcancelled\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x04 \x03(\tR\x08\x61\x63\x63\x65pted\x12\x38\n\x07refused\x18\x05 \x03(\x0b\x32\x1e.haas.planner.v1.WorkerRefusalR\x07refused\"\x86\x02\n\x12WorkerRegistration\x12\x45\n\tworker_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$R\x08workerId\x12=\n\x08\x61gent_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9_.-]{0,62}$R\x07\x61gentId\x12@\n\x06skills\x18\x03 \x03(\x0b\x32\x1c.haas.planner.v1.WorkerSkillB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32R\x06skills\x12(\n\x06tokens\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xd0\x0f\"\x05r\x03\x18\xc8\x01R\x06tokens\"\xe1\x01\n\x0bWorkerSkill\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_.]{0,62}$R\x04name\x12 \n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x05title\x12;\n\x05reads\x18\x03 \x03(\x0b\x32\x1b.haas.planner.v1.WorkerSlotB\x08\xbaH\x05\x92\x01\x02\x10\x14R\x05reads\x12?\n\x06writes\x18\x04 \x03(\x0b\x32\x1b.haas.planner.v1.WorkerSlotB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14R\x06writes\"\xa7\x01\n\nWorkerSlot\x12\x31\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$R\x04name\x12;\n\x04type\x18\x02 \x01(\tB\'\xbaH$r\"2 ^[a-z][a-z0-9_.]{0,61}[*]?[?+]?$R\x04type\x12)\n\x0bschema_json\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80@R\nschemaJson\"\x8d\x01\n\x10WorkerRegistered\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x1f\n\x0bheartbeat_s\x18\x02 \x01(\x01R\nheartbeatS\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\";\n\x0fWorkerHeartbeat\x12(\n\x06tokens\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xd0\x0f\"\x05r\x03\x18\xc8\x01R\x06tokens\"\xce\x04\n\nWorkerTask\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x17\n\x07plan_id\x18\x02 \x01(\tR\x06planId\x12\x17\n\x07task_id\x18\x03 \x01(\tR\x06taskId\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05skill\x18\x05 \x01(\tR\x05skill\x12\x1c\n\tobjective\x18\x06 \x01(\tR\tobjective\x12\x1a\n\x08language\x18\x07 \x01(\tR\x08language\x12\x1f\n\x0bparams_json\x18\x08 \x01(\tR\nparamsJson\x12?\n\x06inputs\x18\t \x03(\x0b\x32\'.haas.planner.v1.WorkerTask.InputsEntryR\x06inputs\x12?\n\x06writes\x18\n \x03(\x0b\x32\'.haas.planner.v1.WorkerTask.WritesEntryR\x06writes\x12\x36\n\x08\x64\x65\x61\x64line\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\x12\x1f\n\x0bheartbeat_s\x18\x0c \x01(\x01R\nheartbeatS\x1aW\n\x0bInputsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x32\n\x05value\x18\x02 \x01(\x0b\x32\x1c.haas.planner.v1.WorkerInputR\x05value:\x02\x38\x01\x1a\x39\n\x0bWritesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"x\n\x0bWorkerInput\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12\x1f\n\x0b\x61rtifact_id\x18\x02 \x01(\tR\nartifactId\x12\x1b\n\tdata_json\x18\x03 \x01(\tR\x08\x64\x61taJson\x12\x17\n\x07\x62ody_md\x18\x04 \x01(\tR\x06\x62odyMd\"\xe1\x01\n\x10WorkerCompletion\x12\x1e\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05token\x12R\n\x07outputs\x18\x02 \x03(\x0b\x32..haas.planner.v1.WorkerCompletion.OutputsEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x14R\x07outputs\x1aY\n\x0cOutputsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x33\n\x05value\x18\x02 \x01(\x0b\x32\x1d.haas.planner.v1.WorkerOutputR\x05value:\x02\x38\x01\"z\n\x0cWorkerOutput\x12\x1e\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02R\x05title\x12\"\n\x07\x62ody_md\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x06\x62odyMd\x12&\n\tdata_json\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10R\x08\x64\x61taJson\"\xa8\x01\n\rWorkerFailure\x12\x1e\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05token\x12\x35\n\x06reason\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,62}$R\x06reason\x12\"\n\x07message\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07message\x12\x1c\n\tretryable\x18\x04 \x01(\x08R\tretryable\"c\n\rWorkerRefusal\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12<\n\x06reason\x18\x02 \x01(\x0e\x32$.haas.planner.v1.WorkerRefusalReasonR\x06reason*\x8d\x01\n\x13WorkerRefusalReason\x12%\n!WORKER_REFUSAL_REASON_UNSPECIFIED\x10\x00\x12$\n WORKER_REFUSAL_REASON_SUPERSEDED\x10\x01\x12)\n%WORKER_REFUSAL_REASON_CONTRACT_BROKEN\x10\x02\x32p\n\rWorkerService\x12_\n\x04Work\x12\x1c.haas.planner.v1.WorkRequest\x1a\x1d.haas.planner.v1.WorkResponse\"\x16\xda\xe2\x18\x12\x08\x02\x12\x0bworkers.run \x90\x1c(\x01\x30\x01\x42\x12\xaa\x02\x0fHaas.Planner.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chaas/planner/v1/worker.proto\x12\x0fhaas.planner.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhaas/common/v1/access.proto\"\xa7\x03\n\x0bWorkRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12G\n\x0cregistration\x18\x03 \x01(\x0b\x32#.haas.planner.v1.WorkerRegistrationR\x0cregistration\x12\"\n\x06\x63redit\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x06\x63redit\x12>\n\theartbeat\x18\x05 \x01(\x0b\x32 .haas.planner.v1.WorkerHeartbeatR\theartbeat\x12N\n\x0b\x63ompletions\x18\x06 \x03(\x0b\x32!.haas.planner.v1.WorkerCompletionB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x0b\x63ompletions\x12\x45\n\x08\x66\x61ilures\x18\x07 \x03(\x0b\x32\x1e.haas.planner.v1.WorkerFailureB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x08\x66\x61ilures\x12\x18\n\x07leaving\x18\x08 \x01(\x08R\x07leaving\"\xf8\x01\n\x0cWorkResponse\x12\x41\n\nregistered\x18\x01 \x01(\x0b\x32!.haas.planner.v1.WorkerRegisteredR\nregistered\x12\x31\n\x05tasks\x18\x02 \x03(\x0b\x32\x1b.haas.planner.v1.WorkerTaskR\x05tasks\x12\x1c\n\tcancelled\x18\x03 \x03(\tR\tcancelled\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x04 \x03(\tR\x08\x61\x63\x63\x65pted\x12\x38\n\x07refused\x18\x05 \x03(\x0b\x32\x1e.haas.planner.v1.WorkerRefusalR\x07refused\"\xa0\x02\n\x12WorkerRegistration\x12_\n\tworker_id\x18\x01 \x01(\tBB\xbaH?r=2;^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(@[A-Za-z0-9_.:-]{1,100})?$R\x08workerId\x12=\n\x08\x61gent_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9_.-]{0,62}$R\x07\x61gentId\x12@\n\x06skills\x18\x03 \x03(\x0b\x32\x1c.haas.planner.v1.WorkerSkillB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32R\x06skills\x12(\n\x06tokens\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xd0\x0f\"\x05r\x03\x18\xc8\x01R\x06tokens\"\xe1\x01\n\x0bWorkerSkill\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[a-z][a-z0-9_.]{0,62}$R\x04name\x12 \n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x05title\x12;\n\x05reads\x18\x03 \x03(\x0b\x32\x1b.haas.planner.v1.WorkerSlotB\x08\xbaH\x05\x92\x01\x02\x10\x14R\x05reads\x12?\n\x06writes\x18\x04 \x03(\x0b\x32\x1b.haas.planner.v1.WorkerSlotB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14R\x06writes\"\xa7\x01\n\nWorkerSlot\x12\x31\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$R\x04name\x12;\n\x04type\x18\x02 \x01(\tB\'\xbaH$r\"2 ^[a-z][a-z0-9_.]{0,61}[*]?[?+]?$R\x04type\x12)\n\x0bschema_json\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80@R\nschemaJson\"\x8d\x01\n\x10WorkerRegistered\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x1f\n\x0bheartbeat_s\x18\x02 \x01(\x01R\nheartbeatS\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\";\n\x0fWorkerHeartbeat\x12(\n\x06tokens\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xd0\x0f\"\x05r\x03\x18\xc8\x01R\x06tokens\"\xce\x04\n\nWorkerTask\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x17\n\x07plan_id\x18\x02 \x01(\tR\x06planId\x12\x17\n\x07task_id\x18\x03 \x01(\tR\x06taskId\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05skill\x18\x05 \x01(\tR\x05skill\x12\x1c\n\tobjective\x18\x06 \x01(\tR\tobjective\x12\x1a\n\x08language\x18\x07 \x01(\tR\x08language\x12\x1f\n\x0bparams_json\x18\x08 \x01(\tR\nparamsJson\x12?\n\x06inputs\x18\t \x03(\x0b\x32\'.haas.planner.v1.WorkerTask.InputsEntryR\x06inputs\x12?\n\x06writes\x18\n \x03(\x0b\x32\'.haas.planner.v1.WorkerTask.WritesEntryR\x06writes\x12\x36\n\x08\x64\x65\x61\x64line\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\x12\x1f\n\x0bheartbeat_s\x18\x0c \x01(\x01R\nheartbeatS\x1aW\n\x0bInputsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x32\n\x05value\x18\x02 \x01(\x0b\x32\x1c.haas.planner.v1.WorkerInputR\x05value:\x02\x38\x01\x1a\x39\n\x0bWritesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"x\n\x0bWorkerInput\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12\x1f\n\x0b\x61rtifact_id\x18\x02 \x01(\tR\nartifactId\x12\x1b\n\tdata_json\x18\x03 \x01(\tR\x08\x64\x61taJson\x12\x17\n\x07\x62ody_md\x18\x04 \x01(\tR\x06\x62odyMd\"\xe1\x01\n\x10WorkerCompletion\x12\x1e\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05token\x12R\n\x07outputs\x18\x02 \x03(\x0b\x32..haas.planner.v1.WorkerCompletion.OutputsEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x14R\x07outputs\x1aY\n\x0cOutputsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x33\n\x05value\x18\x02 \x01(\x0b\x32\x1d.haas.planner.v1.WorkerOutputR\x05value:\x02\x38\x01\"z\n\x0cWorkerOutput\x12\x1e\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02R\x05title\x12\"\n\x07\x62ody_md\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x06\x62odyMd\x12&\n\tdata_json\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10R\x08\x64\x61taJson\"\xbc\x01\n\rWorkerFailure\x12\x1e\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x05token\x12\x35\n\x06reason\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,62}$R\x06reason\x12\"\n\x07message\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07message\x12\x1c\n\tretryable\x18\x04 \x01(\x08R\tretryable\x12\x12\n\x04lost\x18\x05 \x01(\x08R\x04lost\"c\n\rWorkerRefusal\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12<\n\x06reason\x18\x02 \x01(\x0e\x32$.haas.planner.v1.WorkerRefusalReasonR\x06reason*\x8d\x01\n\x13WorkerRefusalReason\x12%\n!WORKER_REFUSAL_REASON_UNSPECIFIED\x10\x00\x12$\n WORKER_REFUSAL_REASON_SUPERSEDED\x10\x01\x12)\n%WORKER_REFUSAL_REASON_CONTRACT_BROKEN\x10\x02\x32p\n\rWorkerService\x12_\n\x04Work\x12\x1c.haas.planner.v1.WorkRequest\x1a\x1d.haas.planner.v1.WorkResponse\"\x16\xda\xe2\x18\x12\x08\x02\x12\x0bworkers.run \x90\x1c(\x01\x30\x01\x42\x12\xaa\x02\x0fHaas.Planner.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,7 +42,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKREQUEST'].fields_by_name['failures']._loaded_options = None
   _globals['_WORKREQUEST'].fields_by_name['failures']._serialized_options = b'\272H\006\222\001\003\020\200\002'
   _globals['_WORKERREGISTRATION'].fields_by_name['worker_id']._loaded_options = None
-  _globals['_WORKERREGISTRATION'].fields_by_name['worker_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$'
+  _globals['_WORKERREGISTRATION'].fields_by_name['worker_id']._serialized_options = b'\272H?r=2;^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(@[A-Za-z0-9_.:-]{1,100})?$'
   _globals['_WORKERREGISTRATION'].fields_by_name['agent_id']._loaded_options = None
   _globals['_WORKERREGISTRATION'].fields_by_name['agent_id']._serialized_options = b'\272H\037r\0352\033^[a-z0-9][a-z0-9_.-]{0,62}$'
   _globals['_WORKERREGISTRATION'].fields_by_name['skills']._loaded_options = None
@@ -89,40 +89,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERFAILURE'].fields_by_name['message']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_WORKERSERVICE'].methods_by_name['Work']._loaded_options = None
   _globals['_WORKERSERVICE'].methods_by_name['Work']._serialized_options = b'\332\342\030\022\010\002\022\013workers.run \220\034'
-  _globals['_WORKERREFUSALREASON']._serialized_start=3025
-  _globals['_WORKERREFUSALREASON']._serialized_end=3166
+  _globals['_WORKERREFUSALREASON']._serialized_start=3071
+  _globals['_WORKERREFUSALREASON']._serialized_end=3212
   _globals['_WORKREQUEST']._serialized_start=141
   _globals['_WORKREQUEST']._serialized_end=564
   _globals['_WORKRESPONSE']._serialized_start=567
   _globals['_WORKRESPONSE']._serialized_end=815
   _globals['_WORKERREGISTRATION']._serialized_start=818
-  _globals['_WORKERREGISTRATION']._serialized_end=1080
-  _globals['_WORKERSKILL']._serialized_start=1083
-  _globals['_WORKERSKILL']._serialized_end=1308
-  _globals['_WORKERSLOT']._serialized_start=1311
-  _globals['_WORKERSLOT']._serialized_end=1478
-  _globals['_WORKERREGISTERED']._serialized_start=1481
-  _globals['_WORKERREGISTERED']._serialized_end=1622
-  _globals['_WORKERHEARTBEAT']._serialized_start=1624
-  _globals['_WORKERHEARTBEAT']._serialized_end=1683
-  _globals['_WORKERTASK']._serialized_start=1686
-  _globals['_WORKERTASK']._serialized_end=2276
-  _globals['_WORKERTASK_INPUTSENTRY']._serialized_start=2130
-  _globals['_WORKERTASK_INPUTSENTRY']._serialized_end=2217
-  _globals['_WORKERTASK_WRITESENTRY']._serialized_start=2219
-  _globals['_WORKERTASK_WRITESENTRY']._serialized_end=2276
-  _globals['_WORKERINPUT']._serialized_start=2278
-  _globals['_WORKERINPUT']._serialized_end=2398
-  _globals['_WORKERCOMPLETION']._serialized_start=2401
-  _globals['_WORKERCOMPLETION']._serialized_end=2626
-  _globals['_WORKERCOMPLETION_OUTPUTSENTRY']._serialized_start=2537
-  _globals['_WORKERCOMPLETION_OUTPUTSENTRY']._serialized_end=2626
-  _globals['_WORKEROUTPUT']._serialized_start=2628
-  _globals['_WORKEROUTPUT']._serialized_end=2750
-  _globals['_WORKERFAILURE']._serialized_start=2753
-  _globals['_WORKERFAILURE']._serialized_end=2921
-  _globals['_WORKERREFUSAL']._serialized_start=2923
-  _globals['_WORKERREFUSAL']._serialized_end=3022
-  _globals['_WORKERSERVICE']._serialized_start=3168
-  _globals['_WORKERSERVICE']._serialized_end=3280
+  _globals['_WORKERREGISTRATION']._serialized_end=1106
+  _globals['_WORKERSKILL']._serialized_start=1109
+  _globals['_WORKERSKILL']._serialized_end=1334
+  _globals['_WORKERSLOT']._serialized_start=1337
+  _globals['_WORKERSLOT']._serialized_end=1504
+  _globals['_WORKERREGISTERED']._serialized_start=1507
+  _globals['_WORKERREGISTERED']._serialized_end=1648
+  _globals['_WORKERHEARTBEAT']._serialized_start=1650
+  _globals['_WORKERHEARTBEAT']._serialized_end=1709
+  _globals['_WORKERTASK']._serialized_start=1712
+  _globals['_WORKERTASK']._serialized_end=2302
+  _globals['_WORKERTASK_INPUTSENTRY']._serialized_start=2156
+  _globals['_WORKERTASK_INPUTSENTRY']._serialized_end=2243
+  _globals['_WORKERTASK_WRITESENTRY']._serialized_start=2245
+  _globals['_WORKERTASK_WRITESENTRY']._serialized_end=2302
+  _globals['_WORKERINPUT']._serialized_start=2304
+  _globals['_WORKERINPUT']._serialized_end=2424
+  _globals['_WORKERCOMPLETION']._serialized_start=2427
+  _globals['_WORKERCOMPLETION']._serialized_end=2652
+  _globals['_WORKERCOMPLETION_OUTPUTSENTRY']._serialized_start=2563
+  _globals['_WORKERCOMPLETION_OUTPUTSENTRY']._serialized_end=2652
+  _globals['_WORKEROUTPUT']._serialized_start=2654
+  _globals['_WORKEROUTPUT']._serialized_end=2776
+  _globals['_WORKERFAILURE']._serialized_start=2779
+  _globals['_WORKERFAILURE']._serialized_end=2967
+  _globals['_WORKERREFUSAL']._serialized_start=2969
+  _globals['_WORKERREFUSAL']._serialized_end=3068
+  _globals['_WORKERSERVICE']._serialized_start=3214
+  _globals['_WORKERSERVICE']._serialized_end=3326
 # @@protoc_insertion_point(module_scope)

@@ -185,16 +185,18 @@ class WorkerOutput(_message.Message):
     def __init__(self, title: _Optional[str] = ..., body_md: _Optional[str] = ..., data_json: _Optional[str] = ...) -> None: ...
 
 class WorkerFailure(_message.Message):
-    __slots__ = ("token", "reason", "message", "retryable")
+    __slots__ = ("token", "reason", "message", "retryable", "lost")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     token: str
     reason: str
     message: str
     retryable: bool
-    def __init__(self, token: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ...) -> None: ...
+    lost: bool
+    def __init__(self, token: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ..., lost: _Optional[bool] = ...) -> None: ...
 
 class WorkerRefusal(_message.Message):
     __slots__ = ("token", "reason")
