@@ -33,7 +33,7 @@ PROFILE = """profile_id: one_v1
 language: en
 policies:
   tools_allowed: [shop.order, shop.cancel, shop.other, shop.count]
-  breaker: {failures: 2, cool_down_s: 1}
+  breaker: {failures: 2, cool_down_s: 3}
 """
 _EVENTS = Query("events", "", "SELECT event_type, task_id, payload FROM events WHERE stream = %(s)s ORDER BY version")
 _PLAN = Query("plan", "", "SELECT state, failure, tasks_by_state FROM plans WHERE plan_id = %(id)s")

@@ -1,6 +1,7 @@
 """Attempts under way in this process: bounded, with a limit in time, each ending in exactly one outcome."""
 
 import asyncio
+import collections
 import dataclasses
 import logging
 import time
@@ -39,6 +40,8 @@ class Assignment:
     plan_id: str
     task: Task
     attempt: int
+    # Who does it.
+    agent: str
     phase: str
     objective: str
     intent: str
@@ -86,7 +89,7 @@ class Assignment:
             readable |= child.outputs
         settled = [t for t, r in plan.tasks.items() if r.state == "completed"] if phase == REPLAN else ()
         return cls(
-            Scope(plan.tenant_id, plan.project_id), plan.plan_id, run.task, run.attempt, phase or run.phase,
+            Scope(plan.tenant_id, plan.project_id), plan.plan_id, run.task, run.attempt, run.doer(), phase or run.phase,
             plan.objective, plan.intent, plan.language, plan.slots, {i.name: i for i in plan.inputs}, plan.profile_id,
             plan.profile_version, readable, values, run.received, run.completions, [child.task for child in children],
             {c.task.task_id: {**c.outputs, **c.values} for c in children if c.state == "completed"},
@@ -176,6 +179,8 @@ class Attempts:
         self._room = Room(limit, self.weight_of)
         self._under_way: dict[Key, asyncio.Task[None]] = {}
         self._waiting: dict[Callable[[], None], None] = {}
+        #: How many attempts each agent has under way here, by scope and agent.
+        self.by_agent: collections.Counter[tuple[Scope, str]] = collections.Counter()
 
     def weight_of(self, tenant: str) -> int:
         """Returns a tenant's share beside the others'."""
@@ -213,7 +218,19 @@ class Attempts:
     def begin(self, assignment: Assignment, report: Callable[[Outcome], None]) -> None:
         """Starts an attempt in reserved room; `report` gets its outcome."""
         key = (assignment.key, assignment.task.task_id, assignment.attempt)
-        self._under_way[key] = asyncio.create_task(self._attempt(assignment, report), name=assignment.task.task_id)
+        task = asyncio.create_task(self._attempt(assignment, report), name=assignment.task.task_id)
+        self._under_way[key] = task
+        self.by_agent[assignment.scope, assignment.agent] += 1
+        # Not in the attempt itself: one that is cancelled before its first step never comes to its end.
+        task.add_done_callback(lambda _task: self._ended(key, assignment))
+
+    def _ended(self, key: Key, assignment: Assignment) -> None:
+        del self._under_way[key]
+        mine = (assignment.scope, assignment.agent)
+        self.by_agent[mine] -= 1
+        if not self.by_agent[mine]:
+            del self.by_agent[mine]
+        self.release(assignment.scope.tenant_id, 1)
 
     def drop(self, plans: Iterable[tuple[Scope, str]]) -> None:
         """Cancels the attempts of plans that are over, or of another owner now; their outcomes are not wanted."""
@@ -238,13 +255,7 @@ class Attempts:
     async def _attempt(self, assignment: Assignment, report: Callable[[Outcome], None]) -> None:
         task = assignment.task
         head = (assignment.scope, assignment.plan_id, task.task_id, assignment.attempt)
-        scope = assignment.scope
-        try:
-            outcome = await self._observed(assignment, head)
-        finally:
-            del self._under_way[(assignment.key, task.task_id, assignment.attempt)]
-            self.release(scope.tenant_id, 1)
-        report(outcome)
+        report(await self._observed(assignment, head))
 
     async def _observed(self, assignment: Assignment, head: tuple[Scope, str, str, int]) -> Outcome:
         """Ends the attempt under the task's own span and with the log's fields bound."""

@@ -1,10 +1,13 @@
-"""What keeps ready tasks back beside room: concurrency keys, limits of profile and tenant, breakers of tools. Pure."""
+"""What keeps ready tasks back beside room, and who does them: slots, breakers of tools, agents. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
+import collections
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from haas_common.db import Scope
+from haas_planner.agents.domain import Roster, assign
 from haas_planner.domain import Plan, TaskRun
 from haas_planner.graph import Task
+from haas_planner.skills.registry import BY_NAME
 from haas_planner.store import Limits, OpenBreaker, SlotWish, Trip
 
 #: How many tasks of a plan ask for slots at once.
@@ -31,8 +34,13 @@ class Holds:
         stale: whether the breakers have to be read anew.
     """
 
-    def __init__(self, tools_of: Callable[[Task], Sequence[str]]) -> None:
+    def __init__(self, tools_of: Callable[[Task], Sequence[str]], by_agent: Mapping[tuple[Scope, str], int]) -> None:
         self._tools_of = tools_of
+        self._by_agent = by_agent
+        self._rosters: dict[Scope, Roster] = {}
+        # Who was chosen for an attempt that has not started, and how many choices there were by skill.
+        self._chosen: dict[tuple[Scope, str, str, int], str] = {}
+        self._turns: collections.Counter[tuple[Scope, str]] = collections.Counter()
         self._breakers: dict[tuple[Scope, str], OpenBreaker] = {}
         self.granted: set[tuple[Scope, str, str]] = set()
         self.stale = True
@@ -61,10 +69,68 @@ class Holds:
         """Returns when a tool that is left alone is tried again; 0 for never."""
         return min((b.until_us for b in self._breakers.values() if b.until_us > now_us), default=0)
 
+    # ── Agents ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def set_roster(self, scope: Scope, roster: Roster | None) -> None:
+        """Takes a project's agents; None: only the built-in ones."""
+        if roster is None:
+            self._rosters.pop(scope, None)
+        else:
+            self._rosters[scope] = roster
+
+    def has_agents(self, scope: Scope) -> bool:
+        """Tells whether somebody registered agents in a project."""
+        return scope in self._rosters
+
+    def agent_of(self, scope: Scope, plan_id: str, run: TaskRun) -> str | None:
+        """Returns who is to do a task's next attempt; None where nobody has room.
+
+        A task whose graph names an owner of its own keeps it; else the agents of its skill are weighed by results.
+        """
+        task, roster = run.task, self._rosters.get(scope)
+        spec = BY_NAME.get(task.skill)
+        if roster is None or spec is None or task.owner_agent_id != spec.owner_agent_id:
+            return task.owner_agent_id
+        at = (scope, plan_id, task.task_id, run.attempt)
+        if at not in self._chosen:
+            candidates = roster.candidates(task.skill)
+            if not candidates:
+                return task.owner_agent_id
+            running = {a.agent_id: self._by_agent.get((scope, a.agent_id), 0) for a in candidates}
+            turn = self._turns[(scope, task.skill)]
+            found = assign(task.skill, candidates, roster.results, running, turn)
+            if found is None:
+                return None
+            self._turns[(scope, task.skill)] += 1
+            self._chosen[at] = found
+        return self._chosen[at]
+
+    def started(self, scope: Scope, plan_id: str, task_id: str, attempt: int) -> None:
+        """Forgets the choice for an attempt that has started."""
+        self._chosen.pop((scope, plan_id, task_id, attempt - 1), None)
+
+    def _agent_key(self, scope: Scope, plan_id: str, run: TaskRun) -> tuple[str, str, int] | None:
+        """Returns what an attempt needs a slot of for its agent's own limit."""
+        roster = self._rosters.get(scope)
+        if roster is None:
+            return None
+        agent_id = self.agent_of(scope, plan_id, run)
+        known = next((a for a in roster.agents if a.agent_id == agent_id), None)
+        if known is None or not known.running_max:
+            return None
+        return scope.project_id, f"agent/{agent_id}", known.running_max
+
+    def _keys(self, scope: Scope, plan: Plan, run: TaskRun, limits: Limits) -> list[tuple[str, str, int]]:
+        mine = self._agent_key(scope, plan.plan_id, run)
+        return [*keys_of(plan, run, limits), *([mine] if mine else [])]
+
+    # ── Slots ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
     def is_limited(self, plan: Plan, task_id: str, limits: Limits) -> bool:
         """Tells whether a task holds slots while it runs."""
         run = plan.tasks.get(task_id)
-        return run is not None and bool(keys_of(plan, run, limits))
+        agents = Scope(plan.tenant_id, plan.project_id) in self._rosters
+        return run is not None and (agents or bool(keys_of(plan, run, limits)))
 
     def wishes(self, scope: Scope, plan: Plan, limits: Limits, now_us: int) -> list[SlotWish]:
         """Returns the slots that a plan's ready tasks need, the first of them first."""
@@ -73,7 +139,7 @@ class Holds:
             run = plan.tasks[task_id]
             if run.not_before_us > now_us:
                 continue
-            keys = keys_of(plan, run, limits)
+            keys = self._keys(scope, plan, run, limits)
             if not keys:
                 continue
             found.append(SlotWish(scope, plan.plan_id, task_id, tuple(keys), run.task.policy.priority))
@@ -86,7 +152,9 @@ class Holds:
         probing: set[str] = set()
 
         def check(run: TaskRun) -> bool:
-            if keys_of(plan, run, limits) and (scope, plan.plan_id, run.task.task_id) not in self.granted:
+            if self.has_agents(scope) and self.agent_of(scope, plan.plan_id, run) is None:
+                return False
+            if self._keys(scope, plan, run, limits) and (scope, plan.plan_id, run.task.task_id) not in self.granted:
                 return False
             if not self._breakers:
                 return True
@@ -104,4 +172,5 @@ class Holds:
 
     def keeps_back(self, plan: Plan, limits: Limits) -> bool:
         """Tells whether anything here could keep a task of a plan back."""
-        return bool(self._breakers) or bool(limits.profile_max or limits.tenant_max) or plan.keyed
+        limited = bool(limits.profile_max or limits.tenant_max) or plan.keyed
+        return limited or bool(self._breakers) or Scope(plan.tenant_id, plan.project_id) in self._rosters

@@ -4,13 +4,17 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from haas_common import errors
-from haas_common.db import Database, Lease, Scope
+from haas_common import clock, errors
+from haas_common.db import Database, Lease, Scope, Tx
 from haas_planner import store
+from haas_planner.agents import store as agents
+from haas_planner.agents.domain import Roster
 from haas_planner.domain import Plan
 from haas_planner.store import Change, Command, Limits, SlotWish, Trip
 
 PlanKey = tuple[Scope, str]
+#: How long a project's agents are known before they are read anew.
+ROSTER_S = 10.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,6 +42,7 @@ class Loaded:
         plan: None where it cannot be decided on.
         gone: its events were dropped with old history; else, without a plan, this release cannot fold it.
         limits: how many of its tasks may run at once, by its profile and its tenant.
+        roster: the project's agents and what is measured of them; None where nobody is registered.
     """
 
     key: PlanKey
@@ -45,6 +50,7 @@ class Loaded:
     trace_id: str = ""
     gone: bool = False
     limits: Limits = store.NO_LIMITS
+    roster: Roster | None = None
     fault: str = ""
 
 
@@ -80,6 +86,7 @@ class PlanLog:
         self._number = number
         self._lease = lease
         self._database = database
+        self._rosters: dict[Scope, tuple[float, Roster | None]] = {}
 
     async def now_us(self) -> int:
         """See Log."""
@@ -110,8 +117,19 @@ class PlanLog:
                     found.append(Loaded((scope, plan_id), None, fault=f"{type(error).__name__}: {error}"))
                 else:
                     limits = await store.limits_of(tx, scope, plan)
-                    found.append(Loaded((scope, plan_id), plan, trace_id, limits=limits))
+                    found.append(
+                        Loaded((scope, plan_id), plan, trace_id, limits=limits, roster=await self._roster(tx, scope))
+                    )
         return found
+
+    async def _roster(self, tx: Tx, scope: Scope) -> Roster | None:
+        """Returns a project's agents, read anew after a while; None where only the built-in ones are there."""
+        known = self._rosters.get(scope)
+        if known is None or clock.monotonic_s() - known[0] > ROSTER_S:
+            found = await agents.roster(tx, scope, clock.utc_now().date())
+            known = (clock.monotonic_s(), found if any(agent.registered for agent in found.agents) else None)
+            self._rosters[scope] = known
+        return known[1]
 
     async def breakers(self, scopes: Iterable[Scope]) -> list[store.OpenBreaker]:
         """See Log."""

@@ -276,7 +276,7 @@ class Worker:
             for draft in sorted(drafts, key=lambda d: d.slot):
                 placing = Placing(
                     artifact_id_of(assignment.plan_id, assignment.task.task_id, draft.slot),
-                    signer=assignment.task.owner_agent_id,
+                    signer=assignment.agent,
                     plan_id=assignment.plan_id,
                     task_id=assignment.task.task_id,
                     links=depends_on(context.read_ids),
@@ -294,7 +294,7 @@ class Worker:
         """Calls the MCP service under a short-lived token bound to tenant, project, plan, task and profile."""
         task, scope = assignment.task, assignment.scope
         token = self._issuer.issue(
-            subject=task.owner_agent_id,
+            subject=assignment.agent,
             tenant_id=scope.tenant_id,
             projects=[scope.project_id],
             scopes=TOOL_SCOPES,

@@ -17,7 +17,7 @@ from haas_planner import domain
 from haas_planner.attempts import REPLAN, Assignment, Attempts, Outcome
 from haas_planner.batch import Batch, Cap, unwritable
 from haas_planner.deciding import attempt_name, decide_command, decide_result, lost_attempt, tools_of
-from haas_planner.domain import Event, Plan, Refused
+from haas_planner.domain import Event, Plan, Refused, TaskRun
 from haas_planner.fair import Turns
 from haas_planner.graph import Task
 from haas_planner.holds import Holds
@@ -76,7 +76,7 @@ class Shard:
         # Plans whose turn it is to go on; and those that go on as soon as there is room or a slot.
         self._turns: Turns[PlanKey] = Turns(attempts.weight_of)
         self._blocked: dict[PlanKey, None] = {}
-        self._holds = Holds(tools_of)
+        self._holds = Holds(tools_of, attempts.by_agent)
         # The projects whose breakers are known.
         self._scopes: set[Scope] = set()
         # Plans in memory that only wait, the longest first.
@@ -222,6 +222,7 @@ class Shard:
                 self._plans[key] = loaded.plan
                 self._tasks += len(loaded.plan.tasks)
                 self._limits[key] = loaded.limits
+                self._holds.set_roster(key[0], loaded.roster)
                 self._attempts.weights[key[0].tenant_id] = loaded.limits.weight
                 self._traces.setdefault(key, loaded.trace_id)
                 self._unchecked.add(key)
@@ -362,7 +363,7 @@ class Shard:
             self._holds.granted = await self._storage.take_slots(wishes)
 
     def _one_turn(self, key: PlanKey, plan: Plan, batch: Batch) -> tuple[bool, bool]:
-        """A plan's turn: what is due, what is ready. Returns whether it has more to do, and whether it waits for room."""
+        """A plan's turn: what is due, what is ready. Returns whether it has more to do, and whether it lacks room."""
         now_us, quantum = self._timers.now_us(), batch.quantum()
         if key in self._unchecked:
             self._lose_attempts(key, plan, batch, now_us)
@@ -376,7 +377,8 @@ class Shard:
             may = self._holds.may(key[0], plan, limits, now_us) if self._holds.keeps_back(plan, limits) else None
             wanted = min(len(plan.ready), quantum)
             room = self._attempts.reserve(self.name, key[0].tenant_id, wanted)
-            events = self._decided(key, batch, lambda: domain.start(plan, now_us, room, may), "room")
+            agent_of = self._agent_of(key) if self._holds.has_agents(key[0]) else None
+            events = self._decided(key, batch, lambda: domain.start(plan, now_us, room, may, agent_of), "room")
             started = sum(e.type == "TaskStarted" for e in events)
             batch.reserve(key, room)
             if room > started:
@@ -386,6 +388,9 @@ class Shard:
             if started and not blocked and plan.ready:
                 return True, False
         return domain.can_advance(plan), blocked
+
+    def _agent_of(self, key: PlanKey) -> Callable[[TaskRun], str | None]:
+        return lambda run: self._holds.agent_of(key[0], key[1], run)
 
     def _lose_attempts(self, key: PlanKey, plan: Plan, batch: Batch, now_us: int) -> None:
         """Attempts that died with their owner are lost."""
@@ -436,6 +441,7 @@ class Shard:
             for event in events:
                 if event.type == "TaskStarted":
                     run = plan.tasks[event.task_id]
+                    self._holds.started(key[0], key[1], event.task_id, event.payload["attempt"])
                     if run.state == "running" and run.attempt == event.payload["attempt"]:
                         self._attempts.begin(Assignment.of(plan, event.task_id, trace_id), self.offer)
                     else:

@@ -159,6 +159,7 @@ def _plan_replanned(plan: Plan, event: Told) -> None:
     failed = event.payload["failed_task"]
     if failed:
         plan.repairs.setdefault(failed, []).append(event.payload["strategy"])
+        plan.replaced.setdefault(failed, []).append(event.payload.get("replaced", ""))
         plan.replanning.pop(failed, None)
 
 
@@ -253,7 +254,7 @@ def _task_ready(plan: Plan, event: Told) -> None:
 
 def _task_started(plan: Plan, event: Told) -> None:
     run = plan.tasks[event.task_id]
-    run.attempt = event.payload["attempt"]
+    run.attempt, run.agent = event.payload["attempt"], event.actor
     _account(plan.reserved, run.task.policy.tokens_max, run.task.policy.money_micros_max)
     _move(plan, run, "running")
 

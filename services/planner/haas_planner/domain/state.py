@@ -71,6 +71,7 @@ class TaskRun:
         attempt: the latest one's number; it never starts again from 1.
         failures, losses: attempts that failed by the task's fault, or ended with their worker, since it was planned.
         unmet: how many tasks that it reads from are not settled.
+        agent: who does the latest attempt; empty before the first.
         phase: "run", or "report" for what collects: a leader, a map, a wait that is over.
         completions: how often it was completed: its artifacts have so many accepted versions.
         not_before_us: a retry waits until then.
@@ -87,6 +88,7 @@ class TaskRun:
     parent: str = ""
     state: str = "planned"
     attempt: int = 0
+    agent: str = ""
     failures: int = 0
     losses: int = 0
     unmet: int = 0
@@ -105,6 +107,10 @@ class TaskRun:
     queued: bool = False
     compensates: str = ""
 
+    def doer(self) -> str:
+        """Returns who does, or will do, the attempt: the agent that it was given to, or else the task's owner."""
+        return self.agent or self.task.owner_agent_id
+
 
 @dataclasses.dataclass(slots=True)
 class Spent:
@@ -122,7 +128,7 @@ class Plan:
         subject: who created it: the person whose data its personal fields are.
         validated: whether every task of its first graph is there.
         failed_task: the last one that failed for good.
-        repairs: by task, the strategies that it was planned anew with.
+        repairs, replaced: by task, the strategies that it was planned anew with, and the skills that had failed.
         replanning: failed tasks that wait to be planned anew, with the reason of each.
         ending: while it compensates: the state that it ends in.
         prioritized, keyed: whether any of its tasks has a priority or a concurrency key.
@@ -161,6 +167,7 @@ class Plan:
     repairs_max: int = 0
     failed_task: str = ""
     repairs: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    replaced: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     replanning: dict[str, str] = dataclasses.field(default_factory=dict)
     ending: str = ""
     ending_reason: str = ""

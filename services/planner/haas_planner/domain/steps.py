@@ -68,10 +68,23 @@ def can_advance(plan: Plan) -> bool:
     )
 
 
-def start(plan: Plan, now_us: int, room: int, may: Callable[[TaskRun], bool] | None = None) -> list[Event]:
+def start(
+    plan: Plan,
+    now_us: int,
+    room: int,
+    may: Callable[[TaskRun], bool] | None = None,
+    agent_of: Callable[[TaskRun], str | None] | None = None,
+) -> list[Event]:
     """Starts attempts of ready tasks, at most `room`: by priority, then in the order in which they became ready.
 
-    `may` keeps back what other limits do not allow now. What the budget does not allow pauses the plan.
+    What the budget does not allow pauses the plan.
+
+    Args:
+        plan: the plan.
+        now_us: microseconds of the epoch.
+        room: how many at most.
+        may: keeps back what other limits do not allow now.
+        agent_of: says who does a task; unless given, its owner.
     """
     if plan.state not in ("running", "compensating") or room <= 0:
         return []
@@ -90,7 +103,8 @@ def start(plan: Plan, now_us: int, room: int, may: Callable[[TaskRun], bool] | N
         if which:
             _exceed(decision, *which)
             break
-        decision.emit("TaskStarted", task_id, actor=run.task.owner_agent_id, attempt=run.attempt + 1, phase=run.phase)
+        agent = (agent_of(run) if agent_of is not None else None) or run.task.owner_agent_id
+        decision.emit("TaskStarted", task_id, actor=agent, attempt=run.attempt + 1, phase=run.phase)
     return decision.events
 
 
@@ -124,7 +138,7 @@ def complete(
     """Takes an attempt's result; a superseded attempt's is dropped (no events)."""
     if not is_current(plan, task_id, attempt):
         return []
-    owner = plan.tasks[task_id].task.owner_agent_id
+    owner = plan.tasks[task_id].doer()
     more: dict[str, Any] = {}
     if values:
         more["values"] = dict(values)
@@ -146,7 +160,7 @@ def expand(
     if not is_current(plan, task_id, attempt):
         return []
     run = plan.tasks[task_id]
-    decision = Decision(plan, now_us, run.task.owner_agent_id)
+    decision = Decision(plan, now_us, run.doer())
     missing = [t for t in tasks if t.task_id not in plan.tasks or plan.tasks[t.task_id].state == "superseded"]
     for task in missing[:planned_max]:
         decision.plan_task(task, parent=task_id)
@@ -169,7 +183,7 @@ def fail(plan: Plan, task_id: str, attempt: int, failure: Failure, now_us: int, 
         return []
     run = plan.tasks[task_id]
     failures, losses = run.failures + (not failure.lost), run.losses + failure.lost
-    decision = Decision(plan, now_us, run.task.owner_agent_id)
+    decision = Decision(plan, now_us, run.doer())
     more: dict[str, Any] = {"evidence": failure.evidence} if failure.evidence else {}
     if failure.usage:
         more["usage"] = dict(failure.usage)
