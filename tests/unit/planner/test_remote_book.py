@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from haas_common import errors
 from haas_common.db import Scope
+from haas_planner.graph import Slot, Task
 from haas_planner.remote import book as books
 from haas_planner.remote.book import Book, Seat
-from haas_planner.remote.domain import Job, Written, check_written
+from haas_planner.remote.domain import Contract, ContractSlot, Job, Written, check_written
 
 ONE, TWO = Scope("t-one", "p-one"), Scope("t-two", "p-one")
 LATER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -197,6 +198,16 @@ def test_results_that_are_not_what_the_task_writes_break_its_contract(written, f
 
 def test_results_that_are_what_the_task_writes_pass():
     check_written(job(), {"note": Written("t", "b", {"a": 1}), "count": Written("", "", 3)})
+
+
+def test_a_contracts_schemas_follow_the_types_to_the_plans_names():
+    one, two = {"type": "object"}, {"type": "integer"}
+    reads = (ContractSlot("a", "doc.*", one), ContractSlot("b", "value.x"))
+    contract = Contract("s", "agent.x", "t", reads, (ContractSlot("n", "value.count", two),))
+    assert Contract.from_json("s", "agent.x", contract.to_json()) == contract
+    slots = (Slot("p", "doc.note"), Slot("b", "value.x"), Slot("other", "table.x"))
+    task = Task("T-1", "specialist", "s", "", "agent.x", slots, (Slot("q", "value.count"),))
+    assert contract.schemas_of(task) == {"p": one, "q": two}
 
 
 class Workers(RuleBasedStateMachine):

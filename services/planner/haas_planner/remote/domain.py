@@ -8,8 +8,8 @@ from typing import Any
 
 from haas_common.db import Scope
 from haas_common.errors import ContractBroken
-from haas_planner.graph import VALUE
-from haas_planner.skills.spec import SkillSpec
+from haas_planner.graph import VALUE, Task
+from haas_planner.skills.spec import SkillSpec, matches
 
 #: A task of which nothing was heard for so long is given to somebody else, where its policy names no limit.
 HEARTBEAT_S = 15.0
@@ -104,6 +104,17 @@ class Contract:
     def schemas(self) -> dict[str, Any]:
         """Returns the JSON Schemas of its values, by the contract's name of each."""
         return {slot.name: slot.schema for slot in (*self.reads, *self.writes) if slot.schema is not None}
+
+    def schemas_of(self, task: Task) -> dict[str, Any]:
+        """Returns the JSON Schemas of a task's values, by the plan's name of each: the types tell which is which."""
+        found: dict[str, Any] = {}
+        for ours, theirs in ((self.reads, task.reads), (self.writes, task.writes)):
+            for slot in theirs:
+                fitting = [one for one in ours if matches(one.type, slot.type)]
+                named = next((one for one in fitting if one.name == slot.name), fitting[0] if fitting else None)
+                if named is not None and named.schema is not None:
+                    found[slot.name] = named.schema
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Returns what is kept beside its name and its agent."""
