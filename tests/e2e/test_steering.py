@@ -34,7 +34,7 @@ APPROVAL = {
     "task_id": "T-3", "kind": "TASK_KIND_APPROVAL", "skill": "approval", "title": "Approve",
     "reads": [{"name": "paid_value", "type": "value.signal", "from_task": "T-2"}],
     "writes": [{"name": "approved", "type": "value.approval"}],
-    "control_json": '{"role": "admin", "text": "Is it paid?", "expires_s": 3600}',
+    "control_json": '{"role": "legal", "text": "Is it paid?", "expires_s": 3600}',
 }  # fmt: skip
 FAQ = {
     "task_id": "T-5", "kind": "TASK_KIND_SPECIALIST", "skill": "faq.answer", "title": "Questions", "reads": [BRIEF],
@@ -113,10 +113,14 @@ def steered(edge: Edge, app: App) -> str:
     # The approval: by its role, and never by a body that says nothing.
     until(app, plan_id, "TaskWaiting", "T-3")
     decide = f"{path}/tasks/T-3:decide"
-    with edge.rest(edge.token(app.tenant, [app.project], "member")) as member:
-        assert refused(member.post(decide, json={**app.scope, "approved": True})) == (403, "APPROVAL_ROLE_MISSING")
-    assert refused(app.client.post(decide, json=app.scope)) == (400, "FIELD_INVALID")
-    app.post(decide, approved=True, comment="it is")
+    assert refused(app.client.post(decide, json={**app.scope, "approved": True})) == (403, "APPROVAL_ROLE_MISSING")
+    asked = {**app.scope, "subject": "luis", "role": "member", "decides": ["legal"]}
+    with edge.operator() as operator:
+        token = operator.post("/v1/tokens:issue", json=asked).json()["token"]
+    with edge.rest(token) as legal:
+        assert refused(legal.post(decide, json=app.scope)) == (400, "FIELD_INVALID")
+        decided = legal.post(decide, json={**app.scope, "approved": True, "comment": "it is"})
+        assert decided.json()["state"] == "PLAN_STATE_RUNNING"
     assert refused(app.client.post(f"{path}/tasks/T-3:retry", json=app.scope)) == (400, "TASK_STATE_CONFLICT")
     assert refused(app.client.post(f"{path}/tasks/T-4:skip", json=app.scope)) == (400, "FIELD_INVALID")
     app.post(f"{path}/tasks/T-4:skip", reason="nobody calls")

@@ -140,6 +140,16 @@ async def test_an_issued_token_verifies_and_holds_what_its_role_holds(world):
     assert world.events()[-1] == ("TokenIssued", "token/ana", "root")
 
 
+async def test_a_role_for_approvals_opens_no_method_and_is_no_role_of_the_fleets(world):
+    answer = await world.issue(role="viewer", decides=["legal", "head.of-brand"])
+    claims = Verifier(world.mesh.secrets / "mcp" / "jwks.json").verify(answer.token)
+    assert claims.roles == ("viewer", "legal", "head.of-brand")
+    assert claims.scopes == SCOPES_BY_ROLE["viewer"] == tuple(answer.scopes)
+    for role in ("admin", "operator", "auditor", "Legal", "", "legal\n"):
+        with refused("FIELD_INVALID"):
+            await world.issue(role="viewer", decides=[role])
+
+
 async def test_no_token_is_issued_for_what_does_not_exist_or_for_the_operators_role(world):
     for fields, reason in (
         ({"tenant_id": "t-none"}, "RESOURCE_NOT_FOUND"),

@@ -42,7 +42,12 @@ def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def client(
-    scope: tuple[str, str], role: str = "member", agents: Sequence[str] = (), *, here: bool = False
+    scope: tuple[str, str],
+    role: str = "member",
+    agents: Sequence[str] = (),
+    *,
+    here: bool = False,
+    decides: Sequence[str] = (),
 ) -> Iterator["HaasClient"]:
     """Yields a client of a tenant's project, with the token of HAAS_TOKEN or, on the fleet's machine, one of its own.
 
@@ -51,6 +56,7 @@ def client(
         role: of a token of its own.
         agents: whose notifications a token of its own receives.
         here: the fleet of this machine and a token of its own, whatever the environment names.
+        decides: the roles in which a token of its own decides approvals.
 
     Raises:
         CliError: the call failed; the class fits the status, the reason is the contract's.
@@ -64,7 +70,7 @@ def client(
     if not token:
         tenant, project = scope
         token = remote.issue_token(
-            home, tenant=tenant, project=project, subject=SUBJECT, role=role, agents=agents
+            home, tenant=tenant, project=project, subject=SUBJECT, role=role, agents=agents, decides=decides
         ).token
     try:
         with HaasClient(target.url, token, *scope, _authority(target.cacert)) as opened:

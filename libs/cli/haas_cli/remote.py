@@ -124,7 +124,14 @@ def operator_token(home: Home) -> str:
 
 
 def issue_token(
-    home: Home, *, tenant: str, project: str, subject: str, role: str, agents: Sequence[str] = ()
+    home: Home,
+    *,
+    tenant: str,
+    project: str,
+    subject: str,
+    role: str,
+    agents: Sequence[str] = (),
+    decides: Sequence[str] = (),
 ) -> identity_pb2.IssueTokenResponse:
     """Has the gateway issue a tenant's token (15 min).
 
@@ -133,7 +140,7 @@ def issue_token(
         NotFound: There is no such tenant or project.
     """
     request = identity_pb2.IssueTokenRequest(
-        tenant_id=tenant, project_id=project, subject=subject, role=role, agents=agents
+        tenant_id=tenant, project_id=project, subject=subject, role=role, agents=agents, decides=decides
     )
     with channel(local_address(home)) as opened:
         stub = identity_pb2_grpc.IdentityStub(opened)

@@ -46,10 +46,17 @@ class OperatorClient(HaasClient):
         return self._pages(self._tenancy.ListProjects, request, "projects")
 
     def issue_token(
-        self, tenant_id: str, project_id: str, subject: str, role: str = "member", agents: Sequence[str] = ()
+        self,
+        tenant_id: str,
+        project_id: str,
+        subject: str,
+        role: str = "member",
+        agents: Sequence[str] = (),
+        *,
+        decides: Sequence[str] = (),
     ) -> identity_pb2.IssueTokenResponse:
-        """Issues a token (15 min) for a tenant's project."""
+        """Issues a token (15 min) for a tenant's project; `decides` are roles in which its holder decides approvals."""
         request = identity_pb2.IssueTokenRequest(
-            tenant_id=tenant_id, project_id=project_id, subject=subject, role=role, agents=agents
+            tenant_id=tenant_id, project_id=project_id, subject=subject, role=role, agents=agents, decides=decides
         )
         return self._call(self._identity.IssueToken, request)

@@ -160,9 +160,18 @@ class Operations:
         return made
 
     async def issue_token(
-        self, scope: Scope, subject: str, projects: Sequence[str], role: str, agents: Sequence[str]
+        self,
+        scope: Scope,
+        subject: str,
+        projects: Sequence[str],
+        role: str,
+        agents: Sequence[str],
+        decides: Sequence[str] = (),
     ) -> tuple[Issued, Sequence[str]]:
-        """Issues a token for a tenant's projects; returns it and its scopes. Raises ResourceNotFound."""
+        """Issues a token for a tenant's projects; returns it and its scopes. Raises ResourceNotFound.
+
+        `decides` are roles for approvals: the token holds them beside its own, and no scope by them.
+        """
         _named(scope)
         wanted = list(dict.fromkeys((scope.project_id, *projects)))
         async with self._database.tenant_tx(Scope(scope.tenant_id, domain.EVERY)) as tx:
@@ -171,9 +180,12 @@ class Operations:
         if absent is not None:
             raise errors.ResourceNotFound(f"There is no project {absent}.", resource="project", id=absent)
         issued = self._issuer.issue(
-            subject=subject, tenant_id=scope.tenant_id, projects=wanted, roles=[role], agents=agents
-        )
+            subject=subject, tenant_id=scope.tenant_id, projects=wanted, roles=[role, *decides],
+            scopes=SCOPES_BY_ROLE[role], agents=agents,
+        )  # fmt: skip
         payload = {"subject": subject, "projects": wanted, "role": role, "expires_at": issued.expires_at}
+        if decides:
+            payload["decides"] = list(decides)
         async with self._database.tenant_tx(scope) as tx:
             await append(tx, [_event(scope, f"token/{subject}", "TokenIssued", of=subject, **payload)])
         return issued, SCOPES_BY_ROLE[role]

@@ -74,7 +74,7 @@ class IdentityServicer(identity_pb2_grpc.IdentityServicer):
     async def IssueToken(self, request: Any, context: Any) -> identity_pb2.IssueTokenResponse:
         """Issues a token."""
         issued, scopes = await self._operations.issue_token(
-            current_call().scope, request.subject, request.projects, request.role, request.agents
+            current_call().scope, request.subject, request.projects, request.role, request.agents, request.decides
         )
         return identity_pb2.IssueTokenResponse(
             token=issued.token, expire_time=_time(float(issued.expires_at)), scopes=sorted(scopes)

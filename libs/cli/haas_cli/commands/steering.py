@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from haas_cli.errors import Exit, UsageError
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from haas_client import HaasClient
+
+_ROLES = ("viewer", "member", "admin")
 _BUDGET = ("tokens", "money_micros", "time_s")
 reason_option = click.option("--reason", default="", help="Why, for the history.")
 request_option = click.option("--request-id", help="For idempotency: the same id again is the same request.")
@@ -71,6 +74,13 @@ def _told(answer: "Message", as_json: bool) -> int:
     else:
         click.echo(f"{shown['plan_id']} {api.plain(shown['state'])}")
     return int(Exit.OK)
+
+
+def acting(scope: tuple[str, str], role: str) -> AbstractContextManager["HaasClient"]:
+    """Returns a client whose token, where it is one of its own, holds a role: one of the fleet's, or of approvals."""
+    if role in ("", *_ROLES):
+        return api.client(scope, role or "member")
+    return api.client(scope, decides=(role,))
 
 
 # ── The plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,7 +147,7 @@ def _decision(name: str, approved: bool, help_: str) -> click.Command:
         scope: tuple[str, str], plan_id: str, task_id: str, comment: str, role: str, request_id: str | None,
         as_json: bool,
     ) -> int:  # fmt: skip
-        with api.client(scope, role or "member") as client:
+        with acting(scope, role) as client:
             return _told(client.decide(plan_id, task_id, approved, comment, request_id=request_id), as_json)
 
     return decide
@@ -179,7 +189,7 @@ def skip(
     """Leave a task out; what reads a value that is not given is left out too."""
     artifacts = _pairs(outputs, "--output")
     given = {name: json_of(text, f"--value {name}") for name, text in _pairs(values, "--value").items()}
-    with api.client(scope, role or "member") as client:
+    with acting(scope, role) as client:
         answer = client.skip_task(
             plan_id, task_id, reason, role=role, outputs=artifacts, values=given, request_id=request_id
         )
@@ -248,7 +258,7 @@ def replan(
     found = json_of(f"@{tasks}", str(tasks)) if tasks else []
     if not isinstance(found, list) or not all(isinstance(task, dict) for task in found):
         raise UsageError(f"{tasks} is no JSON list of tasks.")
-    with api.client(scope, role or "member") as client, _readable(str(tasks)):
+    with acting(scope, role) as client, _readable(str(tasks)):
         return _told(client.replan(plan_id, explanation, found, removed, request_id=request_id), as_json)
 
 

@@ -27,6 +27,7 @@ class TokenIssued(Payload):
     projects: list[str] = Field(description="The projects that it opens.")
     role: Named = Field(description="The role that it carries.")
     expires_at: int = Field(description="When it ends, in seconds of the epoch.")
+    decides: list[str] = Field([], description="The roles in which its holder decides approvals.")
 
 
 class Limited(Payload):

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from haas.common.v1 import access_pb2 as haas_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehaas/gateway/v1/identity.proto\x12\x0fhaas.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhaas/common/v1/access.proto\"\x8c\x02\n\x11IssueTokenRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12$\n\x07subject\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x07subject\x12*\n\x08projects\x18\x04 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18?R\x08projects\x12\x41\n\x04role\x18\x05 \x01(\tB-\xbaH*r(R\x06viewerR\x06memberR\x05\x61\x64minR\x07\x61uditorR\x06workerR\x04role\x12&\n\x06\x61gents\x18\x06 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18\x64R\x06\x61gents\"\x7f\n\x12IssueTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12;\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x16\n\x06scopes\x18\x03 \x03(\tR\x06scopes\"O\n\x11RenewTokenRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\"g\n\x12RenewTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12;\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\x10\n\x0eGetJwksRequest2\xf5\x02\n\x08Identity\x12\x86\x01\n\nIssueToken\x12\".haas.gateway.v1.IssueTokenRequest\x1a#.haas.gateway.v1.IssueTokenResponse\"/\xda\xe2\x18\x10\x08\x03\x12\x0ctokens.issue\x82\xd3\xe4\x93\x02\x15\"\x10/v1/tokens:issue:\x01*\x12x\n\nRenewToken\x12\".haas.gateway.v1.RenewTokenRequest\x1a#.haas.gateway.v1.RenewTokenResponse\"!\xda\xe2\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/tokens:renew:\x01*\x12\x66\n\x07GetJwks\x12\x1f.haas.gateway.v1.GetJwksRequest\x1a\x14.google.api.HttpBody\"$\xda\xe2\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonB\x12\xaa\x02\x0fHaas.Gateway.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehaas/gateway/v1/identity.proto\x12\x0fhaas.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhaas/common/v1/access.proto\"\x82\x03\n\x11IssueTokenRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12$\n\x07subject\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x07subject\x12*\n\x08projects\x18\x04 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18?R\x08projects\x12\x41\n\x04role\x18\x05 \x01(\tB-\xbaH*r(R\x06viewerR\x06memberR\x05\x61\x64minR\x07\x61uditorR\x06workerR\x04role\x12&\n\x06\x61gents\x18\x06 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18\x64R\x06\x61gents\x12t\n\x07\x64\x65\x63ides\x18\x07 \x03(\tBZ\xbaHW\x92\x01T\x10\x14\x18\x01\"NrL2\x18^[a-z][a-z0-9_.-]{0,62}$Z\x06viewerZ\x06memberZ\x05\x61\x64minZ\x07\x61uditorZ\x06workerZ\x08operatorR\x07\x64\x65\x63ides\"\x7f\n\x12IssueTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12;\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x16\n\x06scopes\x18\x03 \x03(\tR\x06scopes\"O\n\x11RenewTokenRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\"g\n\x12RenewTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12;\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\x10\n\x0eGetJwksRequest2\xf5\x02\n\x08Identity\x12\x86\x01\n\nIssueToken\x12\".haas.gateway.v1.IssueTokenRequest\x1a#.haas.gateway.v1.IssueTokenResponse\"/\xda\xe2\x18\x10\x08\x03\x12\x0ctokens.issue\x82\xd3\xe4\x93\x02\x15\"\x10/v1/tokens:issue:\x01*\x12x\n\nRenewToken\x12\".haas.gateway.v1.RenewTokenRequest\x1a#.haas.gateway.v1.RenewTokenResponse\"!\xda\xe2\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/tokens:renew:\x01*\x12\x66\n\x07GetJwks\x12\x1f.haas.gateway.v1.GetJwksRequest\x1a\x14.google.api.HttpBody\"$\xda\xe2\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonB\x12\xaa\x02\x0fHaas.Gateway.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ISSUETOKENREQUEST'].fields_by_name['role']._serialized_options = b'\272H*r(R\006viewerR\006memberR\005adminR\007auditorR\006worker'
   _globals['_ISSUETOKENREQUEST'].fields_by_name['agents']._loaded_options = None
   _globals['_ISSUETOKENREQUEST'].fields_by_name['agents']._serialized_options = b'\272H\013\222\001\010\020d\"\004r\002\030d'
+  _globals['_ISSUETOKENREQUEST'].fields_by_name['decides']._loaded_options = None
+  _globals['_ISSUETOKENREQUEST'].fields_by_name['decides']._serialized_options = b'\272HW\222\001T\020\024\030\001\"NrL2\030^[a-z][a-z0-9_.-]{0,62}$Z\006viewerZ\006memberZ\005adminZ\007auditorZ\006workerZ\010operator'
   _globals['_IDENTITY'].methods_by_name['IssueToken']._loaded_options = None
   _globals['_IDENTITY'].methods_by_name['IssueToken']._serialized_options = b'\332\342\030\020\010\003\022\014tokens.issue\202\323\344\223\002\025\"\020/v1/tokens:issue:\001*'
   _globals['_IDENTITY'].methods_by_name['RenewToken']._loaded_options = None
@@ -52,15 +54,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITY'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_IDENTITY'].methods_by_name['GetJwks']._serialized_options = b'\332\342\030\002\010\001\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_ISSUETOKENREQUEST']._serialized_start=200
-  _globals['_ISSUETOKENREQUEST']._serialized_end=468
-  _globals['_ISSUETOKENRESPONSE']._serialized_start=470
-  _globals['_ISSUETOKENRESPONSE']._serialized_end=597
-  _globals['_RENEWTOKENREQUEST']._serialized_start=599
-  _globals['_RENEWTOKENREQUEST']._serialized_end=678
-  _globals['_RENEWTOKENRESPONSE']._serialized_start=680
-  _globals['_RENEWTOKENRESPONSE']._serialized_end=783
-  _globals['_GETJWKSREQUEST']._serialized_start=785
-  _globals['_GETJWKSREQUEST']._serialized_end=801
-  _globals['_IDENTITY']._serialized_start=804
-  _globals['_IDENTITY']._serialized_end=1177
+  _globals['_ISSUETOKENREQUEST']._serialized_end=586
+  _globals['_ISSUETOKENRESPONSE']._serialized_start=588
+  _globals['_ISSUETOKENRESPONSE']._serialized_end=715
+  _globals['_RENEWTOKENREQUEST']._serialized_start=717
+  _globals['_RENEWTOKENREQUEST']._serialized_end=796
+  _globals['_RENEWTOKENRESPONSE']._serialized_start=798
+  _globals['_RENEWTOKENRESPONSE']._serialized_end=901
+  _globals['_GETJWKSREQUEST']._serialized_start=903
+  _globals['_GETJWKSREQUEST']._serialized_end=919
+  _globals['_IDENTITY']._serialized_start=922
+  _globals['_IDENTITY']._serialized_end=1295
 # @@protoc_insertion_point(module_scope)

@@ -14,20 +14,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class IssueTokenRequest(_message.Message):
-    __slots__ = ("tenant_id", "project_id", "subject", "projects", "role", "agents")
+    __slots__ = ("tenant_id", "project_id", "subject", "projects", "role", "agents", "decides")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     PROJECTS_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
+    DECIDES_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     project_id: str
     subject: str
     projects: _containers.RepeatedScalarFieldContainer[str]
     role: str
     agents: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., subject: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., role: _Optional[str] = ..., agents: _Optional[_Iterable[str]] = ...) -> None: ...
+    decides: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tenant_id: _Optional[str] = ..., project_id: _Optional[str] = ..., subject: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., role: _Optional[str] = ..., agents: _Optional[_Iterable[str]] = ..., decides: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class IssueTokenResponse(_message.Message):
     __slots__ = ("token", "expire_time", "scopes")
