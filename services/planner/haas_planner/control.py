@@ -222,9 +222,9 @@ def role_of(task: Task | None, roles: Sequence[str], asked: str = "") -> str:
     Raises:
         ApprovalRoleMissing: the token does not hold it, or it is not the one that an approval asks for.
     """
-    wanted = str(task.control.get("role", "")) if task is not None and task.kind == "approval" else ""
-    role = wanted or asked
-    if role and (role not in roles or asked not in ("", role)):
+    approval = task is not None and task.kind == "approval"
+    role = str(task.control.get("role", "")) if task is not None and approval else asked
+    if (role or approval) and (role not in roles or asked not in ("", role)):
         task_id = task.task_id if task is not None else ""
         raise errors.ApprovalRoleMissing(f"This takes the role “{role[:100]}”.", task=task_id, role=role[:100])
     return role or (roles[0] if roles else "")
@@ -265,13 +265,16 @@ def kept_of(plan: Plan) -> tuple[Graph, dict[str, dict[str, Any]]]:
     """Returns what a fork takes over: the graph without sub-plans, and the results of what is complete.
 
     A sub-plan belongs to the task that expanded into it: it comes with that one's result, or is expanded anew. What was
-    left out is complete where values were given for all that it writes, and else done by the fork.
+    left out is complete where values were given for all that it writes, and else done by the fork. So is what was undone,
+    or is about to be.
     """
+    undone = {run.compensates for run in plan.tasks.values() if run.compensates}
     runs = [run for run in plan.tasks.values() if not run.parent and not run.compensates and run.state != "superseded"]
     done = {
         run.task.task_id: {"attempt": run.attempt, "outputs": dict(run.outputs), "values": dict(run.values)}
         for run in runs
         if run.state in ("completed", "skipped")
+        and run.task.task_id not in undone
         and {slot.name for slot in run.task.writes} <= {*run.outputs, *run.values}
     }
     return Graph(tuple(run.task for run in runs), plan.inputs), done
