@@ -265,8 +265,8 @@ def kept_of(plan: Plan) -> tuple[Graph, dict[str, dict[str, Any]]]:
     """Returns what a fork takes over: the graph without sub-plans, and the results of what is complete.
 
     A sub-plan belongs to the task that expanded into it: it comes with that one's result, or is expanded anew. What was
-    left out is complete where values were given for all that it writes, and else done by the fork. So is what was undone,
-    or is about to be.
+    left out is complete where values were given for all that it writes, and else done by the fork. So is what was
+    undone, or is about to be.
     """
     undone = {run.compensates for run in plan.tasks.values() if run.compensates}
     runs = [run for run in plan.tasks.values() if not run.parent and not run.compensates and run.state != "superseded"]
