@@ -15,8 +15,8 @@ from haas_planner.diffs import Diff, Revision, Revisions, compare
 from haas_planner.domain import Plan, task_to_json
 from haas_planner.estimates import Cost, Estimate, Measured
 from haas_planner.graph import VALUE, Graph, Task
-from haas_planner.operations import Operations, check_facts
-from haas_planner.skills.registry import SPECS
+from haas_planner.operations import Operations, check_facts, owned
+from haas_planner.skills.spec import SkillSpec
 from haas_planner.store import Command
 from haas_planner.work import check_sizes
 
@@ -115,12 +115,15 @@ class Control:
             if not again:
                 plan = await history.load_plan_at(tx, asked.scope, asked.plan_id)
                 profile = await self._profile_of(tx, asked.scope, plan)
+                specs = await self._operations.specs_of(tx, asked.scope)
         if not again:
             for task_id in (*(t.task_id for t in tasks), *removed):
                 if task_id in plan.tasks and plan.tasks[task_id].task.kind == "approval":
                     role_of(plan.tasks[task_id].task, asked.roles)
-            await asyncio.to_thread(_validate, revised(plan, tasks, removed), profile)
-        return await self._operations.decide(asked.command("replan", wanted), must_exist=True)
+            tasks = owned(tasks, specs)
+            await asyncio.to_thread(_validate, revised(plan, tasks, removed), profile, specs)
+        body = {**wanted, "tasks": [task_to_json(t) for t in tasks]}
+        return await self._operations.decide(asked.command("replan", body), must_exist=True, asked=wanted)
 
     async def fork(self, asked: Asked, source_plan_id: str, at_version: int) -> Forked:
         """Makes the plan `asked.plan_id` of another one as it stood after an event.
@@ -138,11 +141,12 @@ class Control:
             source = await history.load_plan_at(tx, scope, source_plan_id, at)
             created = await history.created_from(tx, scope, source_plan_id)
             profile = await self._profile_of(tx, scope, source)
+            specs = await self._operations.specs_of(tx, scope)
         if not source.validated:
             rule = "an event after the plan was made"
             raise errors.FieldInvalid("at_version: the plan was not whole yet.", field="at_version", rule=rule)
         graph, done = kept_of(source)
-        await asyncio.to_thread(_validate, graph, profile)
+        await asyncio.to_thread(_validate, graph, profile, specs)
         facts = {**_forkable(created), "forked_from": source_plan_id, "forked_at": source.version}
         if source.budget:
             facts["budget"] = dict(source.budget)
@@ -199,7 +203,8 @@ class Control:
         async with self._database.tenant_tx(scope) as tx:
             kept = await self._profiles.newest(tx, scope, profile_id)
             measured = await history.measured(tx, scope)
-        await asyncio.to_thread(_validate, graph, kept.profile)
+            specs = await self._operations.specs_of(tx, scope)
+        await asyncio.to_thread(_validate, graph, kept.profile, specs)
         return await asyncio.to_thread(estimates.estimate, graph.tasks, measured, budget or {}, clock.utc_now())
 
     async def _profile_of(self, tx: Tx, scope: Scope, plan: Plan) -> Profile:
@@ -294,8 +299,8 @@ def _check_revision(tasks: Sequence[Task], removed: Sequence[str]) -> None:
     check_sizes(tuple(tasks))
 
 
-def _validate(graph: Graph, profile: Profile) -> None:
-    contracts.validate(graph, profile, SPECS, graph.inputs)
+def _validate(graph: Graph, profile: Profile, specs: Sequence[SkillSpec]) -> None:
+    contracts.validate(graph, profile, specs, graph.inputs, tasks_max=contracts.RUNNING_MAX)
 
 
 def _rest_of(plan: Plan, measured: Mapping[str, Measured], budget: Mapping[str, int]) -> Estimate:

@@ -4,20 +4,26 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from haas_common import deadlines, errors
-from haas_common.db import Database, Scope
+from haas_common import clock, deadlines, errors
+from haas_common.db import Database, Scope, Tx
 from haas_common.doorbell import Doorbell
 from haas_common.eventstore import payload_text
 from haas_common.ids import shard_of
 from haas_common.profile_store import ProfileStore
+from haas_common.profiles import Profile
 from haas_common.sealing import sealed_form
-from haas_planner import contracts, drafting, store
+from haas_planner import contracts, drafting, estimates, history, store
+from haas_planner.agents import store as agents
+from haas_planner.agents.domain import FLAG
 from haas_planner.domain import task_to_json
-from haas_planner.graph import Graph, Input
+from haas_planner.estimates import Measured
+from haas_planner.graph import Graph, Input, Task
 from haas_planner.skills.registry import SPECS
+from haas_planner.skills.spec import SkillSpec
 from haas_planner.store import Command
 from haas_planner.work import check_sizes
 
@@ -25,6 +31,8 @@ from haas_planner.work import check_sizes
 PENDING_MAX = 200
 _ANSWER_S = 10.0
 _LOOK_S = 0.25
+#: Returns the skills of a project's own workers.
+MoreSpecs = Callable[[Tx, Scope], Awaitable[Sequence[SkillSpec]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,16 +62,28 @@ class Compile:
 class Operations:
     """The planner's use-cases."""
 
-    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+    def __init__(self, database: Database, doorbell: Doorbell, more_specs: MoreSpecs | None = None) -> None:
+        """Keeps them; `more_specs` returns the skills of a project's own workers."""
         self._database = database
         self._doorbell = doorbell
+        self._more_specs = more_specs
         self._profiles = ProfileStore()
+
+    async def specs_of(self, tx: Tx, scope: Scope) -> Sequence[SkillSpec]:
+        """Returns every skill that a project's plans can use: the fleet's own and those of its workers."""
+        return SPECS if self._more_specs is None else (*SPECS, *await self._more_specs(tx, scope))
 
     async def compile(self, wanted: Compile) -> Graph:
         """Drafts or checks the graph, creates the plan; returns the graph. The same request again returns the same."""
         async with self._database.tenant_tx(wanted.scope) as tx:
             kept = await self._profiles.version(tx, wanted.scope, wanted.profile_id, wanted.profile_version)
-        graph = await asyncio.to_thread(_graph, wanted, kept.profile)
+            specs = await self.specs_of(tx, wanted.scope)
+            places = await _places(tx, wanted.scope, kept.profile, specs)
+            budget = wanted.budget or _budget_of(kept.profile)
+            measured = await history.measured(tx, wanted.scope) if budget else {}
+        graph = await asyncio.to_thread(_graph, wanted, kept.profile, specs, places)
+        if budget:
+            await asyncio.to_thread(_check_budget, graph, measured, budget)
         facts = {
             "objective": wanted.objective,
             "intent": wanted.intent,
@@ -76,8 +96,8 @@ class Operations:
             "inputs": [[i.name, i.type, i.ref] for i in graph.inputs],
             "repairs_max": wanted.repairs_max,
         }
-        if wanted.budget:
-            facts["budget"] = dict(wanted.budget)
+        if budget:
+            facts["budget"] = dict(budget)
         check_facts(facts)
         if wanted.validate_only:
             return graph
@@ -136,6 +156,15 @@ class Operations:
                 await bell.wait(min(_LOOK_S, deadlines.remaining_s(_ANSWER_S)))
 
 
+def owned(tasks: Sequence[Task], specs: Sequence[SkillSpec]) -> tuple[Task, ...]:
+    """Returns tasks each with an owner: where the graph names none, that of its skill."""
+    owners = {spec.name: spec.owner_agent_id for spec in specs}
+    return tuple(
+        task if task.owner_agent_id else dataclasses.replace(task, owner_agent_id=owners.get(task.skill, ""))
+        for task in tasks
+    )
+
+
 def check_facts(facts: Mapping[str, Any]) -> None:
     """Refuses a plan that does not fit into an event. Raises FieldInvalid."""
     try:
@@ -146,14 +175,40 @@ def check_facts(facts: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _graph(wanted: Compile, profile: Any) -> Graph:
+async def _places(tx: Tx, scope: Scope, profile: Profile, specs: Sequence[SkillSpec]) -> Mapping[str, int]:
+    """Returns how the project's leaders are placed by their results, where the profile's flag asks for it."""
+    if not profile.flags.get(FLAG, False):
+        return {}
+    return (await agents.roster(tx, scope, clock.utc_now().date())).places(profile, specs)
+
+
+def _budget_of(profile: Profile) -> dict[str, int]:
+    """Returns what the profile lets a plan use up that has no budget of its own."""
+    limits = profile.policies.budget
+    found = {"tokens": limits.tokens_plan or 0, "money_micros": limits.money_micros_plan or 0}
+    return {name: limit for name, limit in found.items() if limit}
+
+
+def _check_budget(graph: Graph, measured: Mapping[str, Measured], budget: Mapping[str, int]) -> None:
+    """Refuses a plan whose estimate is above its budget. Raises BudgetExceeded."""
+    found = estimates.estimate(graph.tasks, measured, budget, clock.utc_now())
+    if found.exceeds:
+        which = found.exceeds[0]
+        expected = math.ceil(found.expected.seconds) if which == "time_s" else getattr(found.expected, which)
+        raise errors.BudgetExceeded(
+            f"The plan is expected to use {expected} of {which}; its budget is {budget[which]}.",
+            which=which, limit=budget[which], used=expected,
+        )  # fmt: skip
+
+
+def _graph(wanted: Compile, profile: Profile, specs: Sequence[SkillSpec], places: Mapping[str, int]) -> Graph:
     """Drafts where no graph was given, and validates either."""
     if wanted.graph is None:
-        graph = drafting.draft(wanted.goals, profile, SPECS, wanted.inputs, wanted.slots, wanted.language)
+        graph = drafting.draft(wanted.goals, profile, specs, wanted.inputs, wanted.slots, wanted.language, places)
     else:
         named = {i.name for i in wanted.graph.inputs}
         extra = tuple(i for i in wanted.inputs if i.name not in named)
-        graph = Graph(wanted.graph.tasks, (*wanted.graph.inputs, *extra))
-    contracts.validate(graph, profile, SPECS, graph.inputs)
+        graph = Graph(owned(wanted.graph.tasks, specs), (*wanted.graph.inputs, *extra))
+    contracts.validate(graph, profile, specs, graph.inputs)
     check_sizes(graph.tasks)
     return graph
