@@ -12,6 +12,7 @@ from haas_common.eventstore import SQL
 from haas_common.membership import TOPIC, Group, Membership
 
 _log = logging.getLogger(__name__)
+_CANCEL_AGAIN_S = 0.5
 TTL_S = 10.0
 RENEW_S = 3.0
 
@@ -157,9 +158,13 @@ class LeaseKeeper:
 
     async def _end(self, names: Iterable[str]) -> None:
         tasks = [self._held.pop(name)[1] for name in names if name in self._held]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left = set(tasks)
+        while left:
+            # Again after a while: before Python 3.12 `asyncio.wait_for`, which the pool of connections waits by, loses
+            # a cancellation that comes at the moment of what it waits for.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
 
     async def _work_on(self, lease: Lease) -> None:
         try:

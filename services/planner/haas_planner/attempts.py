@@ -202,6 +202,11 @@ class Attempts:
             for wake in list(self._waiting):
                 wake()
 
+    def unreserve(self, tenant: str, unused: int) -> None:
+        """Gives back what was reserved in the same step: nobody was kept waiting by it, so that nobody is woken."""
+        if unused:
+            self._room.give(tenant, unused)
+
     def on_room(self, wake: Callable[[], None]) -> None:
         """Calls `wake` whenever there is room again."""
         self._waiting[wake] = None
@@ -296,10 +301,15 @@ class Attempts:
 
 def _failed(head: tuple[Scope, str, str, int], error: errors.HaasError, duration_ms: int) -> Failed:
     return Failed(
-        *head, error.reason, error.message, error.reason not in _FINAL, lost=error.reason in _LOST,
+        *head, error.reason, error.message, _may_pass(error), lost=error.reason in _LOST,
         tool=str(error.metadata.get("tool", "")), evidence=str(error.metadata.get("evidence", "")),
         duration_ms=duration_ms,
     )  # fmt: skip
+
+
+def _may_pass(error: errors.HaasError) -> bool:
+    """Tells whether another attempt may end otherwise; a remote worker says so itself."""
+    return error.reason not in _FINAL and error.metadata.get("retryable") != "false"
 
 
 def _since_ms(began: float) -> int:

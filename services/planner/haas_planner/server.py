@@ -115,12 +115,15 @@ class Planner:
         await self._shards.start()
         await self._measuring.start()
 
-    async def stop(self) -> None:
-        """Ends the shards before the workers, and both before the pool of connections that they write through."""
-        await self._measuring.stop()
-        await self._shards.stop()
+    async def stopping(self) -> None:
+        """Gives the workers' tasks back and ends their streams, which no stop of a server would outwait."""
         await self._relays.stop()
         await self._pool.stop()
+
+    async def stop(self) -> None:
+        """Ends the shards before the pool of connections that they write through."""
+        await self._measuring.stop()
+        await self._shards.stop()
         await self._attempts.stop()
         await self._doorbell.stop()
         await self._channels.close()
@@ -130,4 +133,6 @@ class Planner:
 async def main(config: Config) -> None:
     """Serves until SIGTERM."""
     planner = Planner(config, await Database.of(config, pool_max=8))
-    await serve(config, planner.add, list(_SERVICES), on_start=planner.start, on_stop=planner.stop)
+    await serve(
+        config, planner.add, list(_SERVICES), on_start=planner.start, on_stopping=planner.stopping, on_stop=planner.stop
+    )
