@@ -271,9 +271,11 @@ async def test_a_plan_with_an_event_of_a_newer_release_does_not_stop_the_others_
     one, other = two_of_a_shard()
     async with fleet_of(database, done) as fleet:
         await asyncio.gather(fleet.create(one, [task(1)]), fleet.create(other, [task(1)]))
-        with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
-            changed = "UPDATE haas.events SET schema_version = 99 WHERE stream = %s AND version = 1"
-            connection.execute(changed, (f"plan/{one}",))
+    with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
+        changed = "UPDATE haas.events SET schema_version = 99 WHERE stream = %s AND version = 1"
+        connection.execute(changed, (f"plan/{one}",))
+    # Another owner has to fold them.
+    async with fleet_of(database, done) as fleet:
         with pytest.raises(errors.InternalError):
             await fleet.command(one, "run", "r")
         await fleet.command(other, "run", "r")

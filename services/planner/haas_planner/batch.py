@@ -16,6 +16,10 @@ EVENTS_MAX = 2000
 EVENTS_SHARED_MAX = 500
 RESULTS_MAX = 2000
 _QUANTUM, _QUANTUM_SHARED = 1000, 64
+#: Where no commit is under way: the server begins with that much, and the rest is decided meanwhile.
+EVENTS_FIRST = 192
+#: An attempt whose task the plan no longer waits for.
+_UNWANTED = frozenset({"TaskCancelled", "TaskSkipped", "TaskReset", "TaskSuperseded", "TaskFailed", "TaskPlanned"})
 #: What ends an attempt, or the wait of a task that had taken its slots.
 _FREEING = frozenset(
     {
@@ -33,9 +37,10 @@ class Cap:
     quantum: int = _QUANTUM
 
     @classmethod
-    def of(cls, tenants: int) -> "Cap":
-        """Returns the bounds where so many tenants wait for their turn."""
-        return cls() if tenants <= 1 else cls(EVENTS_SHARED_MAX, _QUANTUM_SHARED)
+    def of(cls, tenants: int, *, flying: bool) -> "Cap":
+        """Returns the bounds where so many tenants wait for their turn, with a commit under way or none."""
+        events = EVENTS_MAX if tenants <= 1 else EVENTS_SHARED_MAX
+        return cls(events if flying else EVENTS_FIRST, _QUANTUM if tenants <= 1 else _QUANTUM_SHARED)
 
 
 @dataclasses.dataclass(slots=True)
@@ -55,23 +60,34 @@ class Batch:
     freed: list[tuple[Any, str, str]] = dataclasses.field(default_factory=list)
     replans: dict[tuple[PlanKey, str], int] = dataclasses.field(default_factory=dict)
     checked: list[PlanKey] = dataclasses.field(default_factory=list)
+    # Attempts that begin, and that end, once it is kept.
+    started: list[tuple[PlanKey, str, int]] = dataclasses.field(default_factory=list)
+    unwanted: list[tuple[PlanKey, str, int]] = dataclasses.field(default_factory=list)
     size: int = 0
+    # What storage is asked to keep, once nothing more is added.
+    sealed: Commit | None = None
     _reserved: dict[PlanKey, int] = dataclasses.field(default_factory=dict)
 
     def is_full(self) -> bool:
         """Tells whether what is left waits for the next one."""
-        return self.size >= self.cap.events or len(self.results) >= RESULTS_MAX
+        return self.sealed is not None or self.size >= self.cap.events or len(self.results) >= RESULTS_MAX
 
     def quantum(self) -> int:
         """Returns how many attempts a turn may start."""
         return min(self.cap.quantum, max(1, self.cap.events - self.size))
 
-    def add(self, key: PlanKey, events: list[Event], cause: str) -> None:
-        """Takes a decision's events."""
-        if events:
-            self.events.setdefault(key, []).extend(events)
-            self.causes.setdefault(key, []).extend([cause] * len(events))
-            self.size += len(events)
+    def add(self, key: PlanKey, plan: Plan, events: list[Event], cause: str) -> None:
+        """Takes a decision's events; the plan holds them and no later ones."""
+        if not events:
+            return
+        self.events.setdefault(key, []).extend(events)
+        self.causes.setdefault(key, []).extend([cause] * len(events))
+        self.size += len(events)
+        for event in events:
+            if event.type == "TaskStarted":
+                self.started.append((key, event.task_id, event.payload["attempt"]))
+            elif event.type in _UNWANTED and (attempt := plan.tasks[event.task_id].attempt):
+                self.unwanted.append((key, event.task_id, attempt))
 
     def has_events(self) -> bool:
         """Tells whether anything happened."""
@@ -101,8 +117,16 @@ class Batch:
             kept.pop(key, None)  # type: ignore[attr-defined]
         for replanned in [r for r in self.replans if r[0] == key]:
             del self.replans[replanned]
+        self.started = [one for one in self.started if one[0] != key]
+        self.unwanted = [one for one in self.unwanted if one[0] != key]
         number = self._reserved.pop(key, 0)
         return [(key[0].tenant_id, number)] if number else []
+
+    def clear(self) -> None:
+        """Lets go of everything: it was not kept, and is decided again."""
+        for kept in (self.events, self.causes, self.bases, self.results, self.replans, self.started, self.unwanted):
+            kept.clear()  # type: ignore[attr-defined]
+        self._reserved.clear()
 
     def commit(self, plans: Mapping[PlanKey, Plan], traces: Mapping[PlanKey, str], limited: Any) -> Commit:
         """Returns what storage is asked to keep; `limited` tells of a plan and a task whether it holds slots."""
@@ -110,9 +134,10 @@ class Batch:
         for key, events in self.events.items():
             plan = plans[key]
             changes.append(Change(plan, self.bases[key], events, self.causes[key], traces.get(key, "")))
-            for event in events:
-                if event.type in _FREEING and limited(key, event.task_id):
-                    self.freed.append((key[0], key[1], event.task_id))
+            # A task that ended one attempt and began the next keeps what it holds.
+            last = {e.task_id: e.type for e in events if e.type in _FREEING or e.type == "TaskStarted"}
+            freed = (t for t, type_ in last.items() if type_ in _FREEING and limited(key, t))
+            self.freed += [(key[0], key[1], task_id) for task_id in freed]
         return Commit(changes, self.decided, self.freed, self.trips)
 
 

@@ -26,12 +26,14 @@ class Commit:
         decided: commands with their answers.
         freed: attempts, as (scope, plan, task), that no longer hold the slots of their concurrency keys.
         trips: tools that failed or answered, for their breakers.
+        prepared: what `Log.prepare` made of the changes.
     """
 
     changes: Sequence[Change] = ()
     decided: Sequence[tuple[Command, Mapping[str, Any]]] = ()
     freed: Sequence[tuple[Scope, str, str]] = ()
     trips: Sequence[Trip] = ()
+    prepared: store.Prepared | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,8 +77,14 @@ class Log(Protocol):
     async def take_slots(self, wishes: Sequence[SlotWish]) -> set[tuple[Scope, str, str]]:
         """Takes slots for attempts that are about to start; returns those that have all of theirs."""
 
+    def prepare(self, commit: Commit) -> None:
+        """Takes from the plans what a commit is to say, before they move on; nothing is kept yet.
+
+        Raises ValueError for an event that cannot be kept.
+        """
+
     async def commit(self, commit: Commit) -> int:
-        """Keeps all of it or nothing; returns the storage's time."""
+        """Keeps all of it or nothing; returns the storage's time. It was prepared, and follows on the one before."""
 
 
 class PlanLog:
@@ -141,6 +149,10 @@ class PlanLog:
         async with self._database.batch_tx(self._lease, {s for w in wishes for s in w.scopes()}) as tx:
             return await store.take_slots(tx, wishes)
 
+    def prepare(self, commit: Commit) -> None:
+        """See Log."""
+        commit.prepared = store.prepare(self._database.vault, commit.changes)
+
     async def commit(self, commit: Commit) -> int:
         """See Log."""
         scopes = {Scope(c.plan.tenant_id, c.plan.project_id) for c in commit.changes}
@@ -148,7 +160,7 @@ class PlanLog:
             {c.scope for c, _ in commit.decided} | {s for s, _, _ in commit.freed} | {t.scope for t in commit.trips}
         )
         async with self._database.batch_tx(self._lease, scopes) as tx:
-            at_us = await store.save(tx, self._lease, commit.changes, commit.trips)
+            at_us = await store.save(tx, self._lease, commit.changes, commit.trips, commit.prepared)
             if commit.decided:
                 await store.decide_commands(tx, commit.decided)
             if commit.freed:

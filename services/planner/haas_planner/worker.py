@@ -1,7 +1,9 @@
 """A shard of plans: one writer under one lease, state in memory, the events of many plans in one commit (design 2).
 
-What came in while a commit was under way makes up the next one: no delay when idle, batches under load. A batch that
-was not committed leaves nothing behind: its plans are folded anew from the log, its results are decided again.
+What comes in while a commit is under way is decided meanwhile and makes up the next one: no delay when idle, batches
+under load. Attempts begin, and commands are answered, only after their own commit. A batch that was not committed
+leaves nothing behind, nor does the one decided on top of it: their plans are folded anew from the log, their results
+are decided again.
 """
 
 import asyncio
@@ -9,19 +11,21 @@ import collections
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from haas_common import errors
 from haas_common.db import Scope
 from haas_planner import domain
 from haas_planner.attempts import REPLAN, Assignment, Attempts, Outcome
-from haas_planner.batch import Batch, Cap, unwritable
-from haas_planner.deciding import attempt_name, decide_command, decide_result, lost_attempt, tools_of
+from haas_planner.batch import Batch, Cap
+from haas_planner.deciding import attempt_name, decide_command, decide_result, lost_attempt, repair_number, tools_of
 from haas_planner.domain import Event, Plan, Refused, TaskRun
 from haas_planner.fair import Turns
 from haas_planner.graph import Task
+from haas_planner.hearing import Bells, listen, ring
 from haas_planner.holds import Holds
 from haas_planner.log import Log, PlanKey
+from haas_planner.pipeline import Pipeline
 from haas_planner.store import NO_LIMITS, Command, Limits, Trip
 from haas_planner.timing import Timers
 
@@ -32,20 +36,7 @@ TASKS_MAX = 200_000
 #: How many tasks of plans that only wait are kept in memory; the others are folded anew when they are due.
 IDLE_TASKS_MAX = 500
 FOLDED_MAX = 64
-IDLE_S = 5.0
 BACKOFF_S_MAX = 5.0
-#: An attempt whose task the plan no longer waits for.
-_UNWANTED = frozenset({"TaskCancelled", "TaskSkipped", "TaskReset", "TaskSuperseded", "TaskFailed", "TaskPlanned"})
-
-
-class Bells(Protocol):
-    """What a shard asks of the doorbell."""
-
-    def ring(self, topic: str) -> None:
-        """Rings a topic."""
-
-    def bell(self, *topics: str) -> Any:
-        """Subscribes to topics."""
 
 
 class Shard:
@@ -89,11 +80,12 @@ class Shard:
         # Ended plans that a command names and whose events went with old history.
         self._gone: set[PlanKey] = set()
         self._commands_due = True
+        self._commits = Pipeline(name, log, self, self._wake.set, self._timers.set_clock)
 
     async def run(self) -> None:
         """Works until cancelled. Raises LeaseLost."""
         self._attempts.on_room(self._poke)
-        listener = asyncio.create_task(self._listen())
+        listener = asyncio.create_task(listen(self._doorbell, self.name, self._on_commands, self._on_slots))
         backoff_s, loaded = 0.05, False
         try:
             while True:
@@ -114,6 +106,7 @@ class Shard:
                 self._wake.clear()
         finally:
             listener.cancel()
+            await self._commits.stop()
             self._attempts.off_room(self.name, self._poke)
             self._timers.stop()
             self._attempts.drop(self._plans)
@@ -131,22 +124,13 @@ class Shard:
             self._blocked.clear()
             self._wake.set()
 
-    async def _listen(self) -> None:
-        with self._doorbell.bell(self.name) as bell, self._doorbell.bell("slots") as slots:
-            hearing = asyncio.create_task(self._hear_slots(slots))
-            try:
-                while True:
-                    await bell.wait(IDLE_S)
-                    self._commands_due = True
-                    self._wake.set()
-            finally:
-                hearing.cancel()
+    def _on_commands(self) -> None:
+        self._commands_due = True
+        self._wake.set()
 
-    async def _hear_slots(self, bell: Any) -> None:
-        while True:
-            await bell.wait(IDLE_S)
-            self._holds.stale = True
-            self._poke()
+    def _on_slots(self) -> None:
+        self._holds.stale = True
+        self._poke()
 
     async def _load(self) -> None:
         """Takes up what was under way; attempts of a dead owner are lost."""
@@ -168,34 +152,32 @@ class Shard:
     # ── A step: what came in, decided and committed ──────────────────────────────────────────────────────────────────
 
     async def _step(self) -> None:
+        commits = self._commits
+        commits.land()
         for key in self._timers.due():
             self._poke() if key == "breakers" else self._turn(key)
         await self._fetch()
-        batch = Batch(Cap.of(self._turns.tenants()))
+        if commits.open is None:
+            commits.open = Batch(Cap.of(self._turns.tenants(), flying=commits.flying))
+        batch = commits.open
         try:
             await self._fold_missing(batch)
             self._decide_commands(batch)
             self._decide_results(batch)
             await self._go_on(batch)
-            if batch.commit_is_wanted():
-                self._timers.set_clock(
-                    await self._storage.commit(batch.commit(self._plans, self._traces, self._is_limited))
-                )
-        except BaseException as error:
-            broken = unwritable(batch) if isinstance(error, ValueError) else []
-            self._forget(batch)
-            if not broken:
-                raise
-            for key in broken:
-                self._quarantine(key, batch)
-            self._wake.set()
+            commits.close(lambda batch: batch.commit(self._plans, self._traces, self._is_limited))
+        except BaseException as error:  # noqa: BLE001 - raised again behind the commit that is under way
+            await commits.fail(error)
             return
-        self._after_commit(batch)
+        commits.go_on()
+        if not (commits.flying and batch.is_full() and commits.open is batch):
+            self._go_on_soon()
 
     async def _fetch(self) -> None:
         if self._commands_due and not self._commands:
             found = await self._storage.commands(COMMANDS_MAX)
-            self._commands.extend(found)
+            under_way = {c.request_id for b in self._commits.undone() for c, _ in b.decided}
+            self._commands.extend(c for c in found if c.request_id not in under_way)
             self._commands_due = len(found) == COMMANDS_MAX
         if self._holds.stale:
             scopes = self._scopes = {scope for scope, _ in self._plans}
@@ -217,7 +199,7 @@ class Shard:
                 self._turns.drop(key)
             elif loaded.plan is None:
                 _log.error("plan %s cannot be folded (%s)", key[1], loaded.fault, extra={"plan_id": key[1]})
-                self._quarantine(key, batch)
+                self.blame(key, batch)
             else:
                 self._plans[key] = loaded.plan
                 self._tasks += len(loaded.plan.tasks)
@@ -262,7 +244,7 @@ class Shard:
             result: dict[str, Any] = {"reason": refused.reason, "message": str(refused), "metadata": refused.metadata}
         except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
             if key not in self._quarantined:
-                self._quarantine(key, batch)
+                self.blame(key, batch)
             result = {"reason": "INTERNAL_ERROR", "message": "The plan cannot be decided.", "metadata": {}}
         else:
             result = {"state": plan.state, "events": len(events)}
@@ -289,7 +271,7 @@ class Shard:
             try:
                 more = self._decided(key, batch, lambda: decide_result(plan, outcome, now_us, jitter), cause)  # noqa: B023
             except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
-                self._quarantine(key, batch)
+                self.blame(key, batch)
                 continue
             if more and more[-1].type == "TaskPlanned":
                 # An expansion that is not whole yet goes on with the next batch.
@@ -307,7 +289,7 @@ class Shard:
     def _is_limited(self, key: PlanKey, task_id: str) -> bool:
         return self._holds.is_limited(self._plans[key], task_id, self._limits.get(key, NO_LIMITS))
 
-    def _quarantine(self, key: PlanKey, batch: Batch) -> None:
+    def blame(self, key: PlanKey, batch: Batch) -> None:
         """Leaves a plan alone that a fault of ours keeps from being decided: it stays in the log as it was."""
         _log.exception("plan %s is quarantined: its decision failed", key[1], extra={"plan_id": key[1]})
         self._quarantined.add(key)
@@ -343,12 +325,16 @@ class Shard:
             try:
                 more, blocked = self._one_turn(key, plan, batch)
             except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
-                self._quarantine(key, batch)
+                self.blame(key, batch)
                 continue
             if more:
                 later.append(key)
-            elif blocked:
+                continue
+            if blocked:
                 self._blocked[key] = None
+            if not self._commits.holds(key):
+                # Nothing was decided on it, so that no commit settles it.
+                self._settle(key)
         for key in later:
             self._turn(key)
 
@@ -357,10 +343,13 @@ class Shard:
         wishes = []
         for key in self._turns:
             plan, limits = self._plans.get(key), self._limits.get(key, NO_LIMITS)
-            if plan is not None and plan.ready and plan.state == "running":
+            if plan is not None and plan.ready and plan.state in ("running", "compensating"):
                 wishes += self._holds.wishes(key[0], plan, limits, self._timers.now_us())
-        if wishes:
-            self._holds.granted = await self._storage.take_slots(wishes)
+        self._holds.asked = {wish.holder for wish in wishes}
+        # What a commit under way frees is not held any more; its end rings for who waits for slots.
+        leaving = {holder for batch in self._commits.undone() for holder in batch.freed}
+        wishes = [wish for wish in wishes if wish.holder not in leaving]
+        self._holds.granted = await self._storage.take_slots(wishes) if wishes else set()
 
     def _one_turn(self, key: PlanKey, plan: Plan, batch: Batch) -> tuple[bool, bool]:
         """A plan's turn: what is due, what is ready. Returns whether it has more to do, and whether it lacks room."""
@@ -383,9 +372,11 @@ class Shard:
             batch.reserve(key, room)
             if room > started:
                 batch.unreserve(key, room - started)
-                self._attempts.release(key[0].tenant_id, room - started)
+                self._attempts.unreserve(key[0].tenant_id, room - started)
             blocked = blocked or room < wanted or (may is not None and started < wanted)
             if started and not blocked and plan.ready:
+                return True, False
+            if may is not None and room == wanted and self._holds.has_more_wishes(key[0], plan, limits, now_us):
                 return True, False
         return domain.can_advance(plan), blocked
 
@@ -409,8 +400,9 @@ class Shard:
         if plan.state != "running":
             return False
         for task_id in plan.replanning:
-            number = -plan.revision
-            if self._attempts.alive(key, task_id, number) or (key, task_id) in batch.replans:
+            number = repair_number(plan, task_id)
+            begun = any((key, task_id) in undone.replans for undone in self._commits.undone())
+            if begun or self._attempts.alive(key, task_id, number):
                 continue
             if not self._attempts.reserve(self.name, key[0].tenant_id, 1):
                 return True
@@ -426,46 +418,47 @@ class Shard:
         before = len(plan.tasks)
         events = decide()
         self._tasks += len(plan.tasks) - before
-        batch.add(key, events, cause)
+        batch.add(key, plan, events, cause)
         if events and not cause.startswith(("room", "clock")):
             self._turn(key)
         return events
 
     # ── After the commit ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _after_commit(self, batch: Batch) -> None:
+    def kept(self, batch: Batch) -> None:
+        """See Owner."""
         self._gone.clear()
         self._results.extendleft(reversed(batch.again))
-        for key, events in batch.events.items():
-            plan, trace_id = self._plans[key], self._traces.get(key, "")
-            for event in events:
-                if event.type == "TaskStarted":
-                    run = plan.tasks[event.task_id]
-                    self._holds.started(key[0], key[1], event.task_id, event.payload["attempt"])
-                    if run.state == "running" and run.attempt == event.payload["attempt"]:
-                        self._attempts.begin(Assignment.of(plan, event.task_id, trace_id), self.offer)
-                    else:
-                        self._attempts.release(key[0].tenant_id, 1)
-                elif event.type in _UNWANTED:
-                    self._attempts.drop_one(key, event.task_id, plan.tasks[event.task_id].attempt)
-            if plan.state in domain.TERMINAL:
-                self._attempts.drop([key])
+        for key, task_id, attempt in batch.started:
+            self._begin(key, task_id, attempt)
+        for key, task_id, attempt in batch.unwanted:
+            self._attempts.drop_one(key, task_id, attempt)
         for (key, task_id), number in batch.replans.items():
-            wanted = Assignment.of(self._plans[key], task_id, self._traces.get(key, ""), REPLAN)
+            plan = self._plans.get(key)
+            if plan is None or task_id not in plan.replanning:
+                self._attempts.release(key[0].tenant_id, 1)
+                continue
+            wanted = Assignment.of(plan, task_id, self._traces.get(key, ""), REPLAN)
             self._attempts.begin(wanted.numbered(number), self.offer)
-        self._ring(batch)
+        ring(self._doorbell, batch)
         for key in batch.bases:
-            self._settle(key)
+            if not self._commits.holds(key):
+                self._settle(key)
+        self._go_on_soon()
+
+    def _begin(self, key: PlanKey, task_id: str, attempt: int) -> None:
+        """Begins an attempt whose start is kept, unless the plan has thought better of it meanwhile."""
+        plan = self._plans.get(key)
+        run = plan.tasks[task_id] if plan is not None else None
+        self._holds.started(key[0], key[1], task_id, attempt)
+        if plan is not None and run is not None and run.state == "running" and run.attempt == attempt:
+            self._attempts.begin(Assignment.of(plan, task_id, self._traces.get(key, "")), self.offer)
+        else:
+            self._attempts.release(key[0].tenant_id, 1)
+
+    def _go_on_soon(self) -> None:
         if self._commands or self._results or len(self._turns) or self._commands_due:
             self._wake.set()
-
-    def _ring(self, batch: Batch) -> None:
-        if batch.has_events():
-            self._doorbell.ring("events")
-        if batch.freed or batch.trips:
-            self._doorbell.ring("slots")
-        for command, _ in batch.decided:
-            self._doorbell.ring(f"reply/{command.plan_id}")
 
     def _settle(self, key: PlanKey) -> None:
         """Keeps in memory what runs; what only waits is remembered by its time, and folded anew if there is no room."""
@@ -473,30 +466,37 @@ class Shard:
         if plan is None:
             return
         self._idle.pop(key, None)
-        if plan.state not in domain.LIVE:
-            if plan.state != "created" or plan.validated:
-                self._drop(key)
-                self._traces.pop(key, None)
+        if plan.state in domain.TERMINAL or not plan.state:
+            self._attempts.drop([key])
+            self._drop(key)
+            self._traces.pop(key, None)
             return
-        due_us = plan.due_us()
+        if plan.state == "created" and not plan.validated:
+            return
+        # Who waits for room is woken by room: what has been due for a while would only wake it again and again.
+        due_us = plan.due_us(self._timers.now_us() if key in self._blocked else 0)
         self._timers.add(key, due_us) if due_us else self._timers.drop(key)
         if key in self._turns or key in self._blocked or plan.ready or plan.replanning or plan.by_state.get("running"):
             return
         self._idle[key] = len(plan.tasks)
         while sum(self._idle.values()) > IDLE_TASKS_MAX and len(self._idle) > 1:
             oldest = next(iter(self._idle))
+            if self._commits.holds(oldest):
+                # It is settled with its own commit.
+                del self._idle[oldest]
+                continue
             wakes_us = self._plans[oldest].due_us()
             self._drop(oldest)
             self._traces.pop(oldest, None)
             if wakes_us:
                 self._timers.add(oldest, wakes_us)
 
-    def _forget(self, batch: Batch) -> None:
-        """After a batch that was not committed: memory is no longer the log's fold."""
+    def forget(self, batch: Batch) -> None:
+        """See Owner."""
         for tenant, unused in batch.reservations():
             self._attempts.release(tenant, unused)
         for key in batch.bases:
-            if key in self._plans:
+            if key not in self._quarantined:
                 self._drop(key)
                 self._turn(key)
         self._results.extendleft(reversed(batch.results))
