@@ -92,6 +92,28 @@ async def test_a_map_ends_when_enough_are_done_and_calls_the_others_off(
     assert plan.tasks["T-2"].values["v2"]["completed"] == needed
 
 
+async def test_a_map_over_a_tool_hands_it_what_its_template_asks_for_and_nothing_else(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def tool(name: str, arguments: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
+        asked.append(arguments)
+        return {"n": arguments["n"]}
+
+    params = {"n": {"$param": "item", "path": "n"}, "nth": {"$param": "index"}, "shop": {"$read": "v3"}}
+    control = {"over": "v1", "path": "value", "item": {"kind": "tool", "skill": "shop.count", "params": params}}
+    missing = {**control, "item": {**control["item"], "params": {"n": {"$param": "other"}}}}
+    listed = constant(1, '[{"n": 7}, {"n": 8}]')
+    async with planner_of(database, tmp_path, tool) as planner:
+        whole = [listed, constant(3, "5"), task(2, "map", [of(1), of(3)], control=control)]
+        await planner.start(PLAN, whole)
+        assert (await planner.over(PLAN))["state"] == "completed"
+        await planner.start("pl-0000000b", [listed, task(2, "map", [of(1)], control=missing)], repairs_max=0)
+        assert (await planner.over("pl-0000000b"))["state"] == "failed"
+    assert sorted(asked, key=lambda one: one["n"]) == [{"n": 7, "nth": 0, "shop": 5}, {"n": 8, "nth": 1, "shop": 5}]
+
+
 async def test_a_wait_ends_by_time_or_by_a_signal_even_one_that_came_early(
     database: TestDatabase, tmp_path: Path
 ) -> None:

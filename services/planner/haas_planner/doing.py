@@ -18,6 +18,8 @@ ITEM_BYTES_MAX = 16 * 1024
 #: How many results a report lists, and how many bytes of them its artifact keeps.
 LISTED_MAX = 100
 RESULTS_BYTES_MAX = 128 * 1024
+#: What a map's and a schedule's template add to the parameters of each task.
+_GIVEN = (("item", "index"), ("fired_us", "run"))
 _TEXTS = {
     "es": {
         "results": "{n} de {total} resultados", "more": "… y {n} más", "task": "Tarea", "result": "Resultado",
@@ -70,21 +72,43 @@ async def _shown(value: Any) -> str:
 async def call_tool(context: Context) -> Draft:
     """A task of kind tool: one call by its parameters, with the values that it reads where they are asked for."""
     task = context.task
-    arguments = await _filled(context, context.params)
+    arguments = await _filled(context, _arguments(task))
     result = await context.call_tool(task.skill, arguments)
     return drafted(task, task.writes[0], result, await _shown(result), [f"tool:{task.skill}"])
 
 
+def _arguments(task: Task) -> dict[str, Any]:
+    """Returns what a tool is given: not what a template adds, since a tool refuses arguments that it does not know."""
+    params = dict(task.params)
+    given = next((pair for pair in _GIVEN if "." in task.task_id and set(pair) <= set(params)), ())
+    return {name: value for name, value in params.items() if name not in given}
+
+
 async def _filled(context: Context, value: Any) -> Any:
-    """Puts values that the task reads in place of {"$read": "slot"}; with "path", a part of them."""
+    """Puts values that the task reads in place of {"$read": "slot"}, and what its template gave it in place of
+    {"$param": "item"}; with "path", a part of them.
+    """
     if isinstance(value, Mapping):
-        if "$read" in value and set(value) <= {"$read", "path"}:
-            data = await context.data(str(value["$read"]))
-            return _found(data, str(value["path"])) if "path" in value else data
+        for name, found in _SOURCES.items():
+            if name in value and set(value) <= {name, "path"}:
+                data = await found(context, str(value[name]))
+                return _found(data, str(value["path"])) if "path" in value else data
         return {key: await _filled(context, inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [await _filled(context, inner) for inner in value]
     return value
+
+
+async def _param(context: Context, name: str) -> Any:
+    if name not in context.params:
+        raise errors.ContractBroken(f"The task has no parameter “{name[:63]}”.", field=name[:63])
+    return context.params[name]
+
+
+_SOURCES: Mapping[str, Callable[[Context, str], Awaitable[Any]]] = {
+    "$read": lambda context, slot: context.data(slot),
+    "$param": _param,
+}
 
 
 def _found(data: Any, path: str) -> Any:
