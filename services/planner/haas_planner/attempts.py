@@ -56,8 +56,9 @@ class Assignment:
     values: Mapping[str, Any]
     # What a signal or a person gave, for the report of a wait.
     received: Mapping[str, Any]
-    # How many versions its artifacts have from completions before a rerun.
+    # How many versions its artifacts have from completions before a rerun; how often it got another contract.
     completions: int
+    revised: int
     # For a composite task: the tasks that it expanded into, in order, and what those of them that are complete wrote.
     children: Sequence[Task]
     results: Mapping[str, Mapping[str, Any]]
@@ -91,7 +92,8 @@ class Assignment:
         return cls(
             Scope(plan.tenant_id, plan.project_id), plan.plan_id, run.task, run.attempt, run.doer(), phase or run.phase,
             plan.objective, plan.intent, plan.language, plan.slots, {i.name: i for i in plan.inputs}, plan.profile_id,
-            plan.profile_version, readable, values, run.received, run.completions, [child.task for child in children],
+            plan.profile_version, readable, values, run.received, run.completions, run.revised,
+            [child.task for child in children],
             {c.task.task_id: {**c.outputs, **c.values} for c in children if c.state == "completed"},
             [other.task for other in plan.tasks.values() if other.state != "superseded"] if composite else (),
             run.reason, tuple(plan.repairs.get(task_id, ())), tuple(plan.replaced.get(task_id, ())),

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from haas_common.db import Scope
 from haas_planner import domain
 from haas_planner.attempts import Expanded, Failed, Outcome, Replanned, Succeeded
 from haas_planner.domain import Event, Failure, Plan
 from haas_planner.domain.commands import PLANNED_MAX
 from haas_planner.graph import task_from_json
-from haas_planner.store import Command
+from haas_planner.store import Command, Limits, Trip
 
 #: Failures that a tool is to blame for.
 _TOOLS_FAULT = frozenset({"TOOL_FAILED", "TOOL_TIMEOUT"})
@@ -69,6 +70,8 @@ def decide_result(plan: Plan, outcome: Outcome, now_us: int, jitter: float) -> l
         return domain.complete(plan, task_id, attempt, made.outputs, now_us, values=made.values, usage=usage)
     if isinstance(outcome, Expanded):
         return domain.expand(plan, task_id, attempt, outcome.tasks, now_us, planned_max=PLANNED_MAX)
+    if attempt < 0 and (task_id not in plan.tasks or attempt != repair_number(plan, task_id)):
+        return []  # it failed anew meanwhile
     if isinstance(outcome, Replanned):
         if outcome.proposal is None:
             return domain.unrepaired(plan, task_id, now_us)
@@ -81,17 +84,28 @@ def decide_result(plan: Plan, outcome: Outcome, now_us: int, jitter: float) -> l
     return domain.fail(plan, task_id, attempt, failure, now_us, jitter)
 
 
+def repair_number(plan: Plan, task_id: str) -> int:
+    """Returns the number of the attempt to plan a failed part anew: another one each time that it failed."""
+    return -(plan.tasks[task_id].attempt + 1)
+
+
 def lost_attempt(plan: Plan, task_id: str, attempt: int, now_us: int, jitter: float) -> list[Event]:
     """Decides on an attempt whose process ended."""
     failure = Failure("OWNER_LOST", "the process that ran this attempt ended", lost=True)
     return domain.fail(plan, task_id, attempt, failure, now_us, jitter)
 
 
-def tools_of(outcome: Outcome) -> list[tuple[str, bool]]:
-    """Returns which tools an attempt shows to work or to fail."""
-    if isinstance(outcome, Failed) and outcome.tool and outcome.reason in _TOOLS_FAULT:
-        return [(outcome.tool, False)]
-    return [(tool, True) for tool in outcome.result.tools] if isinstance(outcome, Succeeded) else []
+def trips_of(outcome: Outcome, limits: Limits, failing: Callable[[Scope, str], bool]) -> list[Trip]:
+    """Returns which tools an attempt shows to fail, and which of those that failed lately it shows to work."""
+    if isinstance(outcome, Failed):
+        shown = [(outcome.tool, False)] if outcome.tool and outcome.reason in _TOOLS_FAULT else []
+    else:
+        shown = [(tool, True) for tool in outcome.result.tools] if isinstance(outcome, Succeeded) else []
+    return [
+        Trip(outcome.scope, tool, works, limits.breaker_failures, limits.breaker_cool_down_s)
+        for tool, works in shown
+        if not works or failing(outcome.scope, tool)
+    ]
 
 
 def attempt_name(task_id: str, number: int) -> str:

@@ -30,7 +30,8 @@ class Holds:
     """What a shard knows of slots and breakers.
 
     Attributes:
-        granted: attempts that have their slots, as (scope, plan, task).
+        asked: attempts for which slots were asked in this step, as (scope, plan, task).
+        granted: those of them that have their slots.
         stale: whether the breakers have to be read anew.
     """
 
@@ -42,12 +43,15 @@ class Holds:
         self._chosen: dict[tuple[Scope, str, str, int], str] = {}
         self._turns: collections.Counter[tuple[Scope, str]] = collections.Counter()
         self._breakers: dict[tuple[Scope, str], OpenBreaker] = {}
+        # Failures that the log does not have yet.
+        self._noted: dict[tuple[Scope, str], OpenBreaker] = {}
+        self.asked: set[tuple[Scope, str, str]] = set()
         self.granted: set[tuple[Scope, str, str]] = set()
         self.stale = True
 
     def set_breakers(self, breakers: Iterable[OpenBreaker]) -> None:
-        """Takes the tools that failed lately."""
-        self._breakers = {(b.scope, b.tool): b for b in breakers}
+        """Takes the tools that failed lately, as the log has them; what is on its way there counts too."""
+        self._breakers = {(b.scope, b.tool): b for b in breakers} | self._noted
         self.stale = False
 
     def failing(self, scope: Scope, tool: str) -> bool:
@@ -59,11 +63,17 @@ class Holds:
         at = (trip.scope, trip.tool)
         if trip.works:
             self._breakers.pop(at, None)
+            self._noted.pop(at, None)
             return
         failures = self._breakers[at].failures + 1 if at in self._breakers else 1
         until_us = now_us + trip.cool_down_s * 1_000_000 if failures >= trip.threshold else 0
-        self._breakers[at] = OpenBreaker(trip.scope, trip.tool, failures, until_us)
-        self.stale = True
+        self._breakers[at] = self._noted[at] = OpenBreaker(trip.scope, trip.tool, failures, until_us)
+
+    def arrived(self, trips: Iterable[Trip]) -> None:
+        """These are no longer on their way, kept or not: from here on the log's word counts."""
+        for trip in trips:
+            self._noted.pop((trip.scope, trip.tool), None)
+            self.stale = True
 
     def next_try_us(self, now_us: int) -> int:
         """Returns when a tool that is left alone is tried again; 0 for never."""
@@ -146,6 +156,18 @@ class Holds:
             if len(found) >= WISHES_MAX:
                 break
         return found
+
+    def ask(self, wishes: Sequence[SlotWish], leaving: set[tuple[Scope, str, str]]) -> list[SlotWish]:
+        """Returns what to ask for, and notes who did.
+
+        `leaving`: what a commit under way frees is not held any more; its end rings for who waits for slots.
+        """
+        self.asked = {wish.holder for wish in wishes}
+        return [wish for wish in wishes if wish.holder not in leaving]
+
+    def has_more_wishes(self, scope: Scope, plan: Plan, limits: Limits, now_us: int) -> bool:
+        """Tells whether tasks became ready after slots were asked for."""
+        return any(wish.holder not in self.asked for wish in self.wishes(scope, plan, limits, now_us))
 
     def may(self, scope: Scope, plan: Plan, limits: Limits, now_us: int) -> Callable[[TaskRun], bool]:
         """Returns what tells of a ready task whether it may start now."""

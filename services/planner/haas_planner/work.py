@@ -40,6 +40,7 @@ TOOL_SCOPES = ("artifacts.read", "artifacts.write", "tools.invoke", "tools.read"
 TOKEN_LIFE_S = 120
 #: Of a value that stands in the event itself.
 VALUE_BYTES_MAX = 8 * 1024
+PROFILES_KEPT_MAX = 256
 _MCP_DEADLINE_S = 60.0
 
 
@@ -169,30 +170,43 @@ class Worker:
         self._channels = channels
         self._issuer = issuer
         self._profiles = ProfileStore()
+        self._kept: dict[tuple[Scope, str, int], Profile] = {}
         self._remote = remote
         self._more_specs = more_specs
 
     async def do(self, assignment: Assignment) -> Result:
         """Does one attempt: returns what it made, the tasks that one expands into, or how it is planned anew."""
         scope = assignment.scope
-        async with self.database.tenant_tx(scope) as tx:
-            kept = await self._profiles.version(tx, scope, assignment.profile_id, assignment.profile_version)
-            specs = SPECS if assignment.task.skill in BY_NAME else (*SPECS, *await self.more_specs(tx, scope))
-        context = WorkContext(self, assignment, kept.profile, self._model_of(kept.profile), clock.utc_now())
+        profile = await self._profile(assignment)
+        context = WorkContext(self, assignment, profile, self._model_of(profile), clock.utc_now())
         if assignment.phase == REPLAN:
-            return await asyncio.to_thread(_proposal, assignment, kept.profile, specs)
+            return await asyncio.to_thread(_proposal, assignment, profile, await self._specs(scope))
         await self._check_reads(context)
         own = OWN_KINDS.get((assignment.task.kind, assignment.phase))
         if own is not None:
             found = await own(context)
             return found if isinstance(found, list) else await self.keep(context, [found])
         if assignment.task.kind == "leader":
-            return await self._lead(context, BY_NAME[assignment.task.skill], specs)
+            return await self._lead(context, BY_NAME[assignment.task.skill], await self._specs(scope))
         return await self._apply_skill(context)
 
-    async def more_specs(self, tx: Tx, scope: Scope) -> Sequence[SkillSpec]:
-        """Returns the skills of the project's own workers."""
-        return await self._more_specs(tx, scope) if self._more_specs is not None else ()
+    async def _profile(self, assignment: Assignment) -> Profile:
+        """Returns the version that the plan keeps; it never changes, so that most attempts ask no database."""
+        key = (assignment.scope, assignment.profile_id, assignment.profile_version)
+        if key not in self._kept:
+            async with self.database.tenant_tx(assignment.scope) as tx:
+                kept = await self._profiles.version(tx, *key)
+            if len(self._kept) >= PROFILES_KEPT_MAX:
+                self._kept.clear()
+            self._kept[key] = kept.profile
+        return self._kept[key]
+
+    async def _specs(self, scope: Scope) -> Sequence[SkillSpec]:
+        """Returns every skill that the project's plans can use: the fleet's own and those of its workers."""
+        if self._more_specs is None:
+            return SPECS
+        async with self.database.tenant_tx(scope) as tx:
+            return (*SPECS, *await self._more_specs(tx, scope))
 
     async def _apply_skill(self, context: WorkContext) -> Result:
         spec = BY_NAME.get(context.task.skill)
@@ -337,8 +351,9 @@ def _fitting(value: Any) -> Any:
 
 
 def _request_id(assignment: Assignment, number: int) -> str:
-    """Returns what makes a tool call the same in every attempt, and another one when the task is done again."""
-    again = f"/{assignment.completions}" if assignment.completions else ""
+    """Returns what makes a tool call the same in every attempt, and another one when the task is done anew."""
+    done, revised = assignment.completions, assignment.revised
+    again = f"/{done}.{revised}" if done or revised else ""
     return f"{assignment.plan_id}/{assignment.task.task_id}/{assignment.phase}/{number}{again}"
 
 

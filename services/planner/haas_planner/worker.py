@@ -18,7 +18,7 @@ from haas_common.db import Scope
 from haas_planner import domain
 from haas_planner.attempts import REPLAN, Assignment, Attempts, Outcome
 from haas_planner.batch import Batch, Cap
-from haas_planner.deciding import attempt_name, decide_command, decide_result, lost_attempt, repair_number, tools_of
+from haas_planner.deciding import attempt_name, decide_command, decide_result, lost_attempt, repair_number, trips_of
 from haas_planner.domain import Event, Plan, Refused, TaskRun
 from haas_planner.fair import Turns
 from haas_planner.graph import Task
@@ -26,7 +26,7 @@ from haas_planner.hearing import Bells, listen, ring
 from haas_planner.holds import Holds
 from haas_planner.log import Log, PlanKey
 from haas_planner.pipeline import Pipeline
-from haas_planner.store import NO_LIMITS, Command, Limits, Trip
+from haas_planner.store import NO_LIMITS, Command, Limits
 from haas_planner.timing import Timers
 
 _log = logging.getLogger(__name__)
@@ -72,14 +72,15 @@ class Shard:
         self._scopes: set[Scope] = set()
         # Plans in memory that only wait, the longest first.
         self._idle: dict[PlanKey, int] = {}
-        self._tasks = 0
+        self._tasks, self._commands_due = 0, True
         # Folded plans whose running attempts may have died with another owner.
         self._unchecked: set[PlanKey] = set()
         # Plans that a fault of ours keeps from being decided; the others go on.
         self._quarantined: set[PlanKey] = set()
         # Ended plans that a command names and whose events went with old history.
         self._gone: set[PlanKey] = set()
-        self._commands_due = True
+        # The next command waits for the end of the commit that creates its plan.
+        self._limits_due = False
         self._commits = Pipeline(name, log, self, self._wake.set, self._timers.set_clock)
 
     async def run(self) -> None:
@@ -218,6 +219,10 @@ class Shard:
             key = (command.scope, command.plan_id)
             if key not in self._plans and key not in self._quarantined and key not in self._gone:
                 return  # it is folded with the next step
+            plan = self._plans.get(key)
+            if command.kind != "create" and plan is not None and plan.state == "created" and key not in self._limits:
+                self._limits_due = True
+                return  # it is folded anew, with its limits, once its creation is kept
             self._commands.popleft()
             if not self._decide_command(key, command, batch):
                 self._commands.appendleft(command)
@@ -265,7 +270,9 @@ class Shard:
             batch.results.append(outcome)
             if plan is None:
                 continue
-            self._trip(plan, outcome, batch)
+            for trip in trips_of(outcome, self._limits.get(key, NO_LIMITS), self._holds.failing):
+                batch.trips.append(trip)
+                self._holds.note(trip, self._timers.now_us())
             now_us, jitter = self._timers.now_us(), self._chance.random()
             cause = attempt_name(outcome.task_id, outcome.attempt)
             try:
@@ -276,15 +283,6 @@ class Shard:
             if more and more[-1].type == "TaskPlanned":
                 # An expansion that is not whole yet goes on with the next batch.
                 batch.again.append(outcome)
-
-    def _trip(self, plan: Plan, outcome: Outcome, batch: Batch) -> None:
-        """Notes the tools that failed, and those that work again."""
-        limits = self._limits.get((outcome.scope, outcome.plan_id), NO_LIMITS)
-        for tool, works in tools_of(outcome):
-            if not works or self._holds.failing(outcome.scope, tool):
-                batch.trips.append(
-                    Trip(outcome.scope, tool, works, limits.breaker_failures, limits.breaker_cool_down_s)
-                )
 
     def _is_limited(self, key: PlanKey, task_id: str) -> bool:
         return self._holds.is_limited(self._plans[key], task_id, self._limits.get(key, NO_LIMITS))
@@ -345,10 +343,7 @@ class Shard:
             plan, limits = self._plans.get(key), self._limits.get(key, NO_LIMITS)
             if plan is not None and plan.ready and plan.state in ("running", "compensating"):
                 wishes += self._holds.wishes(key[0], plan, limits, self._timers.now_us())
-        self._holds.asked = {wish.holder for wish in wishes}
-        # What a commit under way frees is not held any more; its end rings for who waits for slots.
-        leaving = {holder for batch in self._commits.undone() for holder in batch.freed}
-        wishes = [wish for wish in wishes if wish.holder not in leaving]
+        wishes = self._holds.ask(wishes, {holder for batch in self._commits.undone() for holder in batch.freed})
         self._holds.granted = await self._storage.take_slots(wishes) if wishes else set()
 
     def _one_turn(self, key: PlanKey, plan: Plan, batch: Batch) -> tuple[bool, bool]:
@@ -386,7 +381,6 @@ class Shard:
     def _lose_attempts(self, key: PlanKey, plan: Plan, batch: Batch, now_us: int) -> None:
         """Attempts that died with their owner are lost."""
         self._unchecked.discard(key)
-        batch.checked.append(key)
         for task_id, attempt in [(t, r.attempt) for t, r in plan.tasks.items() if r.state == "running"]:
             if not self._attempts.alive(key, task_id, attempt):
                 jitter = self._chance.random()
@@ -428,6 +422,8 @@ class Shard:
     def kept(self, batch: Batch) -> None:
         """See Owner."""
         self._gone.clear()
+        self._limits_due = False
+        self._holds.arrived(batch.trips)
         self._results.extendleft(reversed(batch.again))
         for key, task_id, attempt in batch.started:
             self._begin(key, task_id, attempt)
@@ -457,7 +453,7 @@ class Shard:
             self._attempts.release(key[0].tenant_id, 1)
 
     def _go_on_soon(self) -> None:
-        if self._commands or self._results or len(self._turns) or self._commands_due:
+        if (self._commands and not self._limits_due) or self._results or len(self._turns) or self._commands_due:
             self._wake.set()
 
     def _settle(self, key: PlanKey) -> None:
@@ -471,7 +467,8 @@ class Shard:
             self._drop(key)
             self._traces.pop(key, None)
             return
-        if plan.state == "created" and not plan.validated:
+        if plan.state == "created":
+            self._drop(key) if plan.validated else None  # folded anew to run, with the limits of its profile
             return
         # Who waits for room is woken by room: what has been due for a while would only wake it again and again.
         due_us = plan.due_us(self._timers.now_us() if key in self._blocked else 0)
@@ -501,5 +498,6 @@ class Shard:
                 self._turn(key)
         self._results.extendleft(reversed(batch.results))
         self._commands.clear()
-        self._commands_due = True
+        self._commands_due, self._limits_due = True, False
+        self._holds.arrived(batch.trips)
         self._holds.granted = set()

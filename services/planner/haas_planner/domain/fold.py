@@ -229,6 +229,7 @@ def _revise(plan: Plan, run: TaskRun, task: Task) -> None:
     for upstream in run.task.depends_on():
         plan.dependents[upstream].remove(task.task_id)
     run.task, run.failures, run.losses, run.reason, run.failure = task, 0, 0, "", ""
+    run.revised += 1
     _begin_again(plan, run)
     _read_from(plan, run)
 

@@ -73,6 +73,7 @@ class TaskRun:
         unmet: how many tasks that it reads from are not settled.
         agent: who does the latest attempt; empty before the first.
         phase: "run", or "report" for what collects: a leader, a map, a wait that is over.
+        revised: how often it got another contract.
         completions: how often it was completed: its artifacts have so many accepted versions.
         not_before_us: a retry waits until then.
         deadline_us: it must be over by then (schedule to close).
@@ -94,6 +95,7 @@ class TaskRun:
     unmet: int = 0
     phase: str = "run"
     completions: int = 0
+    revised: int = 0
     outputs: Mapping[str, str] = dataclasses.field(default_factory=_nothing)
     values: Mapping[str, Any] = dataclasses.field(default_factory=_nothing)
     reason: str = ""
@@ -191,13 +193,13 @@ class Plan:
         """Returns how many tasks stand where."""
         return {state: n for state, n in self.by_state.items() if n}
 
-    def due_us(self) -> int:
-        """Returns when something is due next; 0 for never."""
+    def due_us(self, after_us: int = 0) -> int:
+        """Returns when something is due next, of what is due after an instant; 0 for never."""
         if self.state not in ("running", "compensating"):
             return 0
         # What is undone is no longer bound by the plan's own time.
         ends = [self.deadline_us] if self.deadline_us and self.state == "running" else []
-        return min([*self.timers.values(), *ends], default=0)
+        return min((at for at in (*self.timers.values(), *ends) if at > after_us), default=0)
 
 
 def map_of(plan: Plan, run: TaskRun) -> str:
