@@ -59,7 +59,6 @@ class Batch:
     trips: list[Trip] = dataclasses.field(default_factory=list)
     freed: list[tuple[Any, str, str]] = dataclasses.field(default_factory=list)
     replans: dict[tuple[PlanKey, str], int] = dataclasses.field(default_factory=dict)
-    checked: list[PlanKey] = dataclasses.field(default_factory=list)
     # Attempts that begin, and that end, once it is kept.
     started: list[tuple[PlanKey, str, int]] = dataclasses.field(default_factory=list)
     unwanted: list[tuple[PlanKey, str, int]] = dataclasses.field(default_factory=list)

@@ -119,6 +119,10 @@ class Holds:
         """Forgets the choice for an attempt that has started."""
         self._chosen.pop((scope, plan_id, task_id, attempt - 1), None)
 
+    def chooser(self, scope: Scope, plan_id: str) -> Callable[[TaskRun], str | None] | None:
+        """Returns what names a task's agent; None where the project has only the built-in ones."""
+        return (lambda run: self.agent_of(scope, plan_id, run)) if self.has_agents(scope) else None
+
     def _agent_key(self, scope: Scope, plan_id: str, run: TaskRun) -> tuple[str, str, int] | None:
         """Returns what an attempt needs a slot of for its agent's own limit."""
         roster = self._rosters.get(scope)

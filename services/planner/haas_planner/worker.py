@@ -19,7 +19,7 @@ from haas_planner import domain
 from haas_planner.attempts import REPLAN, Assignment, Attempts, Outcome
 from haas_planner.batch import Batch, Cap
 from haas_planner.deciding import attempt_name, decide_command, decide_result, lost_attempt, repair_number, trips_of
-from haas_planner.domain import Event, Plan, Refused, TaskRun
+from haas_planner.domain import Event, Plan, Refused
 from haas_planner.fair import Turns
 from haas_planner.graph import Task
 from haas_planner.hearing import Bells, listen, ring
@@ -361,7 +361,7 @@ class Shard:
             may = self._holds.may(key[0], plan, limits, now_us) if self._holds.keeps_back(plan, limits) else None
             wanted = min(len(plan.ready), quantum)
             room = self._attempts.reserve(self.name, key[0].tenant_id, wanted)
-            agent_of = self._agent_of(key) if self._holds.has_agents(key[0]) else None
+            agent_of = self._holds.chooser(key[0], key[1])
             events = self._decided(key, batch, lambda: domain.start(plan, now_us, room, may, agent_of), "room")
             started = sum(e.type == "TaskStarted" for e in events)
             batch.reserve(key, room)
@@ -374,9 +374,6 @@ class Shard:
             if may is not None and room == wanted and self._holds.has_more_wishes(key[0], plan, limits, now_us):
                 return True, False
         return domain.can_advance(plan), blocked
-
-    def _agent_of(self, key: PlanKey) -> Callable[[TaskRun], str | None]:
-        return lambda run: self._holds.agent_of(key[0], key[1], run)
 
     def _lose_attempts(self, key: PlanKey, plan: Plan, batch: Batch, now_us: int) -> None:
         """Attempts that died with their owner are lost."""

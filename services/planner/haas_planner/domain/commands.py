@@ -231,10 +231,12 @@ def revise(
     _expect_revisable(plan, tasks, removed, {})
     revised = [t.task_id for t in tasks if t.task_id in plan.tasks]
     added = [t.task_id for t in tasks if t.task_id not in plan.tasks]
+    replaced = {"replaced": plan.tasks[failed].task.skill} if failed else {}
     decision.emit(
         "PlanReplanned", failed, revision=plan.revision + 1, failed_task=failed, strategy=strategy,
         explanation=explanation, revised=revised[:NAMED_MAX], added=added[:NAMED_MAX],
         removed=list(removed)[:NAMED_MAX],
+        **replaced,
     )  # fmt: skip
     for task_id in [*revised, *removed]:
         drop_children(decision, task_id)
