@@ -135,6 +135,8 @@ class Watch:
             self._inputs_are_there(task_id, known)
             if event.type == "TaskReady" and self.state == "paused" and not known.compensates:
                 raise Broken(f"{task_id} became ready while the plan was paused")
+        if event.type == "TaskReady" and known.state == "expanded" and payload.get("phase") == "report":
+            self._collects(task_id, known)
         known.state = payload.get("state", "planned") if event.type == "TaskReset" else INTO[event.type]
         if known.state == "ready" or event.type == "TaskExpanded":
             self._within_limit(known.parent)
@@ -182,6 +184,18 @@ class Watch:
         parent = self.tasks.get(known.parent)
         if parent is not None and parent.state not in ("expanded", "waiting"):
             raise Broken(f"{task_id} went on while {known.parent} was {parent.state}")
+
+    def _collects(self, task_id: str, known: Known) -> None:
+        """What expanded collects once enough of its tasks are complete; a map's join says how many that is."""
+        below = [k for k in self.tasks.values() if k.parent == task_id and k.state != "superseded"]
+        complete, needed = sum(k.state == "completed" for k in below), 0
+        if known.task["kind"] == "map":
+            control = known.task["control"]
+            needed = {"all": len(below), "any": 1, "quorum": control["quorum"]}[control["join"]]
+        elif any(k.state in (*OPEN, "planned", "retrying") for k in below):
+            raise Broken(f"{task_id} reports before its tasks are over")
+        if complete < min(needed, len(below)):
+            raise Broken(f"{task_id} reports with {complete} of {needed} tasks complete")
 
     def _completed(self, task_id: str, known: Known) -> None:
         if known.state == "planned" and self.validated:

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Callable
 
+from haas_common.eventstore import check_storable
 from haas_planner import domain
 from haas_planner.domain import Event, Failure, Plan, Refused
 from tests.support import random_plans as some
@@ -28,9 +29,11 @@ class Walk:
         self.events: list[Event] = []
         self.inputs: list[str] = []
         self.stale: list[tuple[str, int]] = []
-        tasks = some.graph(chance)
-        facts = some.facts(chance)
-        self._take("create", lambda: domain.create(self.plan, facts, tasks, "ana"))
+        self._tasks, self._facts = some.graph(chance), some.facts(chance)
+
+    def begin(self) -> None:
+        """Creates the plan and runs it."""
+        self._take("create", lambda: domain.create(self.plan, self._facts, self._tasks, "ana"))
         self._take("run", lambda: domain.run(self.plan, "ana", self.now_us))
 
     def _take(self, what: str, decide: Callable[[], list[Event]]) -> list[Event]:
@@ -40,6 +43,7 @@ class Walk:
         for event in events:
             self.events.append(event)
             self.watch.see(event)
+            check_storable(event.type, event.payload, event.task_id, event.actor)
             kept = json.loads(json.dumps(event.payload))
             domain.apply(self.replayed, Event(event.type, kept, event.task_id, event.actor))
         check_counts(self.plan)
@@ -255,9 +259,10 @@ def step(walk: Walk, chance: random.Random, what: str) -> None:
 def walked(seed: int, steps_max: int = 60) -> Walk:
     """Walks by a seed, to the end of the plan. Raises Broken, with the walk's inputs."""
     chance = random.Random(seed)
-    walk = Walk(chance)
     names, weights = zip(*INPUTS, strict=True)
+    walk = Walk(chance)
     try:
+        walk.begin()
         for what in chance.choices(names, weights, k=chance.randint(5, steps_max)):
             step(walk, chance, what)
         walk.finish()
