@@ -1,7 +1,7 @@
 """The engine's rules against a model: random plans of every kind, random inputs, everything checked after each of them.
 
-The same walk is driven twice: by hypothesis, which shrinks what fails, and by seeds, which cost a fifth of it. Many more
-of those: `python -m tests.simulation walks 100000`; one again, with its history: `python -m tests.simulation walk SEED`.
+The same walk is driven twice: by hypothesis, which shrinks what fails, and by seeds, which cost a fifth of it. More of
+those: `python -m tests.simulation walks 100000`; one again, with its history: `python -m tests.simulation walk SEED`.
 """
 
 import random
