@@ -242,6 +242,14 @@ async def test_an_error_of_ours_keeps_its_class_and_metadata(world):
     assert (caught.value.message, caught.value.metadata) == ("There is no tool x.", {"tool": "x"})
 
 
+async def test_calls_of_a_peer_share_a_channel(world):
+    channels = Channels(world.mesh.config("planner", mcp=f"127.0.0.1:{world.running.port}"))
+    address = f"127.0.0.1:{world.running.port}"
+    assert channels.channel("mcp") is channels.channel("mcp")
+    assert channels.channel("mcp", address) is channels.channel("mcp", address) is not channels.channel("mcp")
+    await channels.close()
+
+
 async def test_a_peer_that_is_gone_is_named(world):
     channels = Channels(world.mesh.config("planner", mcp="127.0.0.1:1"))
     with pytest.raises(errors.ServiceUnavailable) as caught:

@@ -135,9 +135,9 @@ class Channels:
         Raises:
             ConfigInvalid: the environment does not say where it is.
         """
-        key = f"{service} {address}"
+        name = f"{service} {address}"
         marks = [(facts.st_mtime_ns, facts.st_ino) for facts in map(os.stat, self._paths)]
-        channel, made_with = self._open.get(key, (None, []))
+        channel, made_with = self._open.get(name, (None, []))
         if channel is not None and made_with == marks:
             return channel
         if channel is not None:
@@ -157,7 +157,7 @@ class Channels:
             options=options,
             interceptors=interceptors,
         )
-        self._open[key] = (made, marks)
+        self._open[name] = (made, marks)
         return made
 
     def _retire(self, channel: grpc.aio.Channel) -> None:
