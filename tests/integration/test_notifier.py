@@ -86,15 +86,50 @@ async def world(database: TestDatabase) -> AsyncIterator[World]:
 # ── Whom ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_an_error_halts_exactly_the_owners_of_what_depends_on_it(world):
-    seq = await world.happen("ErrorDetected", "T-3.1", error_code="TOOL_FAILED", message="no rows", affected_count=3)
+async def test_an_error_halts_exactly_the_owners_of_what_was_under_way_and_depends_on_it(world):
+    seq = await world.happen(
+        "ErrorDetected", "T-3.1", error_code="TOOL_FAILED", message="no rows", affected_count=3,
+        halted=[["T-3", "leader.three"]],
+    )  # fmt: skip
     assert await settled(await world.relay(), world.doorbell) == 3
-    assert world.told() == [(seq, "agent.four", "HALT"), (seq, "agent.second", "HALT"), (seq, "leader.three", "HALT")]
+    assert world.told() == [
+        (seq, "agent.four", "INFORM"), (seq, "agent.second", "INFORM"), (seq, "leader.three", "HALT"),
+    ]  # fmt: skip
     assert world.told(OTHER) == []
 
 
+async def test_an_error_of_the_first_version_halts_the_owners_of_all_that_depends_on_it(world):
+    seq = await world.happen("ErrorDetected", "T-3.1", error_code="TOOL_FAILED", message="no rows", affected_count=3)
+    world.plans.execute("UPDATE events SET schema_version = 1 WHERE seq = %s", seq)
+    await settled(await world.relay(), world.doorbell)
+    assert world.told() == [(seq, "agent.four", "HALT"), (seq, "agent.second", "HALT"), (seq, "leader.three", "HALT")]
+
+
+async def test_an_approval_is_asked_of_its_role_and_a_repair_told_to_the_failed_tasks_owner(world):
+    async with world.database.tenant_tx(ONE) as tx:
+        await happen(tx, ONE, "PlanCreated", actor="ana@x")
+    asked = await world.happen("ApprovalRequested", "T-4", role="legal", text="Publish?")
+    again = await world.happen("ApprovalReminded", "T-4", role="legal")
+    await world.happen("PlanPaused", cause="request")
+    stopped = await world.happen("PlanPaused", cause="budget")
+    repair = await world.happen("ReplanRequired", "T-2", failed_task="T-2")
+    repaired = await world.happen("PlanReplanned", "T-2", failed_task="T-2")
+    wish = await world.happen("PlanReplanned", failed_task="")
+    await settled(await world.relay(), world.doorbell)
+    requester = "requester:ana@x"
+    assert world.told() == [
+        *((seq, who, "REQUEST") for seq in (asked, again) for who in (requester, "role:legal")),
+        (stopped, requester, "INFORM"),
+        *((seq, who, "INFORM") for seq in (repair, repaired) for who in ("agent.two", requester)),
+        (wish, requester, "INFORM"),
+    ]
+
+
 async def test_an_envelope_says_what_failed_in_the_plans_language(world):
-    await world.happen("ErrorDetected", "T-2", error_code="TOOL_FAILED", message="no rows", affected_count=2)
+    await world.happen(
+        "ErrorDetected", "T-2", error_code="TOOL_FAILED", message="no rows", affected_count=2,
+        halted=[["T-4", "agent.four"]],
+    )  # fmt: skip
     await settled(await world.relay(), world.doorbell)
     ((envelope,),) = world.plans.execute("SELECT envelope FROM notifications WHERE receiver_id = 'agent.four'")
     assert envelope["nl_summary"] == "Detener T-4 por fallo en T-2."
@@ -113,7 +148,7 @@ async def test_a_leader_outside_of_the_closure_hears_of_its_tasks_failure(world)
     world.plans.execute("DELETE FROM task_edges WHERE to_task = 'T-3'")
     seq = await world.happen("ErrorDetected", "T-3.1", error_code="X", message="m", affected_count=1)
     await settled(await world.relay(), world.doorbell)
-    assert world.told() == [(seq, "agent.second", "HALT"), (seq, "leader.three", "INFORM")]
+    assert world.told() == [(seq, "agent.second", "INFORM"), (seq, "leader.three", "INFORM")]
 
 
 async def test_a_cycle_of_edges_ends_the_closure_all_the_same(world):
@@ -158,15 +193,16 @@ async def test_an_event_that_cannot_be_decided_keeps_nobody_elses_envelopes_back
 
 
 async def test_what_was_sent_is_told_in_the_history_once_for_all_envelopes_of_a_plan(world):
-    first = await world.happen("ErrorDetected", "T-3.1", error_code="X", message="m", affected_count=3)
+    halted = [["T-3", "leader.three"]]
+    first = await world.happen("ErrorDetected", "T-3.1", error_code="X", message="m", affected_count=3, halted=halted)
     second = await world.happen("TaskCompleted", "T-1", outputs={})
     await settled(await world.relay(), world.doorbell)
     sent = world.plans.execute("SELECT seq, stream, plan_id, payload FROM events WHERE event_type = 'NotificationSent'")
     # One event a batch; another database's open transaction may split the batch, since the horizon is the server's.
     assert {(s[1], s[2]) for s in sent} == {(f"notify/{PLAN}", PLAN)}
     assert [(e["cause_seq"], *e["receivers"]) for s in sent for e in s[3]["envelopes"]] == [
-        (first, ["agent.four", "HALT"]),
-        (first, ["agent.second", "HALT"]),
+        (first, ["agent.four", "INFORM"]),
+        (first, ["agent.second", "INFORM"]),
         (first, ["leader.three", "HALT"]),
         (second, ["agent.two", "INFORM"]),
     ]

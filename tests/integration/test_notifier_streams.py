@@ -11,6 +11,7 @@ import pytest
 from haas.notifier.v1 import notifier_pb2 as pb
 from haas.notifier.v1 import notifier_pb2_grpc
 from haas_common import errors
+from haas_common.auth import SCOPES_BY_ROLE
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.server import Running, started
@@ -40,10 +41,17 @@ class World:
         self.running: Running
         self.stub: notifier_pb2_grpc.NotifierStub
 
-    def token(self, *agents: str, subject: str = "ana", projects: tuple[str, ...] = ("p-one",)):
+    def token(
+        self,
+        *agents: str,
+        subject: str = "ana",
+        projects: tuple[str, ...] = ("p-one",),
+        decides: tuple[str, ...] = (),
+    ):
         issued = self.mesh.gateway.issue(
-            subject=subject, tenant_id="t-one", projects=projects, roles=["member"], agents=agents
-        )
+            subject=subject, tenant_id="t-one", projects=projects, roles=["member", *decides], agents=agents,
+            scopes=SCOPES_BY_ROLE["member"],
+        )  # fmt: skip
         return bearer(issued.token)
 
     async def happen(
@@ -207,6 +215,23 @@ async def test_whoever_comes_back_after_a_plans_last_event_gets_the_end_at_once(
     world.plans.state(ONE, PLAN, "failed")
     call = world.events_sse(plan_id=PLAN, last_id=str(last))
     assert [(f["event"], f["data"]) for f in await frames(call)] == [("end", '{"state": "failed"}')]
+
+
+async def test_a_stream_goes_past_the_end_of_a_plan_that_was_reopened(world):
+    """It ends where the plan ended last, wherever it begins."""
+    await world.happen("PlanFailed", "")
+    again = await world.happen("PlanReopened", "")
+    world.plans.last_seq(ONE, PLAN, again)
+    call = world.events_sse(plan_id=PLAN)
+    first = await frames(call, count=2)
+    last = await world.happen("PlanFailed", "")
+    world.plans.last_seq(ONE, PLAN, last)
+    world.plans.state(ONE, PLAN, "failed")
+    world.doorbell.ring("events")
+    kinds = ["PlanFailed", "PlanReopened", "PlanFailed", "end"]
+    assert [f["event"] for f in first + await frames(call)] == kinds
+    assert [f["event"] for f in await frames(world.events_sse(plan_id=PLAN))] == kinds
+    assert [f["event"] for f in await frames(world.events_sse(plan_id=PLAN, last_id=str(again)))] == kinds[2:]
 
 
 async def test_a_stream_over_grpc_ends_with_its_plan_too(world):
@@ -436,6 +461,18 @@ async def test_a_requester_sees_its_own_and_no_other_requesters(world):
     call = world.stub.ListNotifications(
         pb.ListNotificationsRequest(**IDS, receiver_id="requester:ana"), metadata=world.token(subject="bob")
     )
+    assert await reason_of(call) == "SCOPE_MISSING"
+
+
+async def test_whoever_holds_a_role_sees_what_is_asked_of_it_and_nobody_else(world):
+    await world.happen("ApprovalRequested", "T-2", role="legal", text="Publish?")
+    await world.relay()
+    (found,) = await inbox(world, world.token(subject="bob", decides=("legal",)))
+    assert (found.receiver_id, found.performative) == ("role:legal", pb.PERFORMATIVE_REQUEST)
+    assert await inbox(world, world.token(subject="bob"), receiver_id="role:member") == []
+    assert await inbox(world, world.token(subject="bob", decides=("finance",))) == []
+    request = pb.ListNotificationsRequest(**IDS, receiver_id="role:legal")
+    call = world.stub.ListNotifications(request, metadata=world.token(subject="bob"))
     assert await reason_of(call) == "SCOPE_MISSING"
 
 

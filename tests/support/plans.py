@@ -59,6 +59,13 @@ class Plans:
         for before, after in edges:
             self.execute("INSERT INTO task_edges VALUES (%s, %s, %s, %s, %s)", *key, before, after)
 
+    def last_seq(self, scope: Scope, plan_id: str, seq: int) -> None:
+        """Says where a plan's last event stands."""
+        self.execute(
+            "UPDATE plans SET last_seq = %s WHERE tenant_id = %s AND project_id = %s AND plan_id = %s",
+            seq, scope.tenant_id, scope.project_id, plan_id,
+        )  # fmt: skip
+
     def state(self, scope: Scope, plan_id: str, state: str) -> None:
         """Puts a plan into a state."""
         self.execute(

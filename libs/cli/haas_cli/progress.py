@@ -62,6 +62,8 @@ class Board:
                 self.done.append(event.task_id)
         elif event.type == "TaskRetryScheduled" and event.task_id in self.tasks:
             self.tasks[event.task_id].note = f"again after: {payload.get('message', '')}"
+        elif event.type == "PlanReopened":
+            self.end = self.why = ""
         elif event.type in ENDS:
             self.end, self.why = ENDS[event.type], str(payload.get("failure") or payload.get("reason") or "")
 

@@ -7,7 +7,7 @@ and receiver; whoever has to stop is not informed beside it.
 import dataclasses
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 SENDER_ID = "notification_team_01"
@@ -15,11 +15,18 @@ SCHEMA_VERSION = "1.0"
 E_DEPENDENCY_FAILED = "E_DEPENDENCY_FAILED"
 E_HASH_MISMATCH = "E_HASH_MISMATCH"
 REPLAN_SUB_GRAPH = "sub_graph"
-HALT, INFORM = "HALT", "INFORM"
-#: A plan's last event, and the state that it leaves the plan in.
+HALT, INFORM, REQUEST = "HALT", "INFORM", "REQUEST"
+#: A plan's last event until it is reopened, and the state that it leaves the plan in.
 END_STATES: Mapping[str, str] = {"PlanCompleted": "completed", "PlanFailed": "failed", "PlanCancelled": "cancelled"}
 #: What the relay reads whole; of every other event it reads the place alone.
-CAUSES = ("AuditFailed", "ErrorDetected", "TaskCompleted", *END_STATES)
+CAUSES = (
+    "AuditFailed", "ErrorDetected", "TaskCompleted", "ApprovalRequested", "ApprovalReminded", "PlanPaused",
+    "ReplanRequired", "PlanReplanned", *END_STATES,
+)  # fmt: skip
+#: Of these whoever owns the task is told beside others.
+OWNER_CAUSES = ("AuditFailed", "ReplanRequired", "PlanReplanned")
+#: From this version on ErrorDetected says whose work stops; before, all that depended on the failed task did.
+_HALTED_SINCE = 2
 #: What the envelopes of one NotificationSent may take up; an event's payload has 32 KiB.
 SENT_BYTES_MAX = 30 * 1024
 # Of an envelope: its cause, brackets and names; and of a sealed value: the key's id, a nonce, a tag.
@@ -64,7 +71,7 @@ class Facts:
         leader: for an error, the task whose sub-plan the failed one belongs to.
         dependents: for a completed task, the tasks that read from it.
         owners: for a plan's end, the owners of its tasks.
-        owner: for an artifact that was changed, the task that wrote it.
+        owner: for OWNER_CAUSES the event's task: what wrote a changed artifact, or what failed and is planned anew.
     """
 
     language: str
@@ -130,11 +137,17 @@ def _length(value: Any) -> int:
 _TEXTS: Mapping[str, Mapping[str, str]] = {
     "es": {
         "halt": "Detener {tasks} por fallo en {failed}.",
+        "planned": "{failed} ha fallado: {tasks} no puede empezar.",
         "dependency": "Fallo en dependencia {failed}: {message}",
         "leader": "{failed} de su equipo falló: {message}",
         "task": "{task} ha terminado; {tasks} puede leer su resultado.",
         "tasks": "{task} ha terminado; {tasks} pueden leer su resultado.",
         "altered": "El artefacto {artifact} (versión {version}) ha cambiado fuera de la plataforma: no debe usarse.",
+        "ApprovalRequested": "{task} del plan {plan} espera una decisión de {role}: {text}",
+        "ApprovalReminded": "{task} del plan {plan} sigue esperando una decisión de {role} (aviso {number}).",
+        "PlanPaused": "El plan {plan} está en pausa: su presupuesto se ha agotado.",
+        "ReplanRequired": "{failed} ha fallado; esa parte del plan {plan} se planifica de nuevo.",
+        "PlanReplanned": "El plan {plan} tiene la revisión {revision}: {message}",
         "PlanCompleted": "El plan {plan} se ha completado.",
         "PlanFailed": "El plan {plan} ha fallado: {message}",
         "PlanCancelled": "El plan {plan} se ha cancelado. {message}",
@@ -142,11 +155,17 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
     },
     "en": {
         "halt": "Stop {tasks}: {failed} failed.",
+        "planned": "{failed} failed: {tasks} cannot start.",
         "dependency": "Dependency {failed} failed: {message}",
         "leader": "{failed} of your team failed: {message}",
         "task": "{task} is done; {tasks} can read its result.",
         "tasks": "{task} is done; {tasks} can read its result.",
         "altered": "Artifact {artifact} (version {version}) was changed outside the platform: it must not be used.",
+        "ApprovalRequested": "{task} of plan {plan} waits for a decision of {role}: {text}",
+        "ApprovalReminded": "{task} of plan {plan} still waits for a decision of {role} (reminder {number}).",
+        "PlanPaused": "Plan {plan} is paused: its budget is used up.",
+        "ReplanRequired": "{failed} failed; that part of plan {plan} is being planned anew.",
+        "PlanReplanned": "Plan {plan} has revision {revision}: {message}",
         "PlanCompleted": "Plan {plan} is complete.",
         "PlanFailed": "Plan {plan} failed: {message}",
         "PlanCancelled": "Plan {plan} was cancelled. {message}",
@@ -165,50 +184,57 @@ def requester_id(subject: str) -> str:
     return f"requester:{subject}"
 
 
+def role_id(role: str) -> str:
+    """Returns the receiver that stands for whoever holds a role."""
+    return f"role:{role}"
+
+
 def decide(cause: Cause, facts: Facts) -> list[Envelope]:
     """Returns the envelopes that an event leads to, by receiver."""
-    if cause.type == "ErrorDetected":
-        found = _on_error(cause, facts)
-    elif cause.type == "TaskCompleted":
-        found = _on_task(cause, facts)
-    elif cause.type in END_STATES:
-        found = _on_end(cause, facts)
-    elif cause.type == "AuditFailed":
-        found = _on_altered(cause, facts)
-    else:
-        found = []
+    on = _DECIDERS.get(cause.type)
+    found = on(cause, facts) if on is not None else []
     return sorted(found, key=lambda e: e.receiver_id)
 
 
 def _on_error(cause: Cause, facts: Facts) -> list[Envelope]:
-    """HALT to exactly the owners of what depends on the failed task; its leader's owner hears of it in any case."""
+    """HALT to exactly the owners of what the failure stops, INFORM to those of what cannot start by it.
+
+    The leader's owner hears of it in any case.
+    """
     texts = _texts(facts)
     message = _short(cause.payload.get("message", ""))
-    common = {
-        **_head(cause),
-        "error_code": E_DEPENDENCY_FAILED,
-        "context_artifact_id": facts.brief_artifact_id,
-        "replan_scope": REPLAN_SUB_GRAPH,
-    }
+    common = {**_head(cause), "context_artifact_id": facts.brief_artifact_id, "replan_scope": REPLAN_SUB_GRAPH}
+    halted, planned = _stopped(cause, facts)
+    told = {owner: (INFORM, "planned", tasks) for owner, tasks in _by_owner(planned).items()}
+    told |= {owner: (HALT, "halt", tasks) for owner, tasks in _by_owner(halted).items()}
+    dependency = texts["dependency"].format(failed=cause.task_id, message=message)
     found = [
         Envelope(
-            **common, receiver_id=owner, performative=HALT, task_id=tasks[0].task_id,
-            nl_summary=texts["halt"].format(tasks=_named(tasks, texts), failed=cause.task_id),
-            message=texts["dependency"].format(failed=cause.task_id, message=message),
+            **common, receiver_id=owner, performative=performative, task_id=tasks[0].task_id, message=dependency,
+            error_code=E_DEPENDENCY_FAILED,
+            nl_summary=texts[text].format(tasks=_named(tasks, texts), failed=cause.task_id),
         )
-        for owner, tasks in _by_owner(facts.affected).items()
+        for owner, (performative, text, tasks) in told.items()
     ]  # fmt: skip
     leader = facts.leader
-    if leader is not None and leader.owner and leader.owner not in {e.receiver_id for e in found}:
-        told = texts["leader"].format(failed=cause.task_id, message=message)
-        common["error_code"] = str(cause.payload.get("error_code", ""))
+    if leader is not None and leader.owner and leader.owner not in told:
         found.append(
             Envelope(
-                **common, receiver_id=leader.owner, performative=INFORM, task_id=cause.task_id, nl_summary=told,
-                message=message,
+                **common, receiver_id=leader.owner, performative=INFORM, task_id=cause.task_id, message=message,
+                error_code=str(cause.payload.get("error_code", "")),
+                nl_summary=texts["leader"].format(failed=cause.task_id, message=message),
             )
         )  # fmt: skip
     return found
+
+
+def _stopped(cause: Cause, facts: Facts) -> tuple[tuple[OwnedTask, ...], tuple[OwnedTask, ...]]:
+    """Returns the tasks that have to stop, and those that had not started."""
+    if cause.schema_version < _HALTED_SINCE:
+        return facts.affected, ()
+    halted = tuple(OwnedTask(task_id, "", owner) for task_id, owner in cause.payload.get("halted", ()))
+    stopped = {task.task_id for task in halted}
+    return halted, tuple(task for task in facts.affected if task.task_id not in stopped)
 
 
 def _on_task(cause: Cause, facts: Facts) -> list[Envelope]:
@@ -261,6 +287,68 @@ def _on_altered(cause: Cause, facts: Facts) -> list[Envelope]:
         )
         for receiver, performative in receivers.items()
     ]  # fmt: skip
+
+
+def _on_approval(cause: Cause, facts: Facts) -> list[Envelope]:
+    """REQUEST to those who may decide, and to whoever asked for the plan."""
+    role = str(cause.payload.get("role", ""))
+    text = _short(cause.payload.get("text", ""))
+    told = _texts(facts)[cause.type].format(
+        task=cause.task_id, plan=cause.plan_id, role=role, text=text, number=cause.payload.get("number", 1)
+    )
+    receivers = [role_id(role)] if role else []
+    return _to_all([*receivers, *_requester(facts)], REQUEST, cause, facts, told, text)
+
+
+def _on_pause(cause: Cause, facts: Facts) -> list[Envelope]:
+    """INFORM to whoever asked for a plan that its budget stopped; whoever paused it by hand knows."""
+    if cause.payload.get("cause") != "budget":
+        return []
+    told = _texts(facts)["PlanPaused"].format(plan=cause.plan_id)
+    return _to_all(_requester(facts), INFORM, cause, facts, told, _short(cause.payload.get("reason", "")))
+
+
+def _on_replan(cause: Cause, facts: Facts) -> list[Envelope]:
+    """INFORM to whoever asked for the plan, and to the owner of what failed."""
+    payload = cause.payload
+    message = _short(payload.get("explanation", ""))
+    told = _texts(facts)[cause.type].format(
+        failed=cause.task_id, plan=cause.plan_id, revision=payload.get("revision", 0), message=message
+    )
+    receivers = _requester(facts)
+    if facts.owner is not None and facts.owner.owner:
+        receivers.append(facts.owner.owner)
+    more = {"error_code": str(payload.get("reason", "")), "replan_scope": str(payload.get("scope", ""))}
+    return _to_all(receivers, INFORM, cause, facts, told, message, **more)
+
+
+def _requester(facts: Facts) -> list[str]:
+    return [requester_id(facts.requester)] if facts.requester else []
+
+
+def _to_all(
+    receivers: Iterable[str], performative: str, cause: Cause, facts: Facts, told: str, message: str, **more: str
+) -> list[Envelope]:
+    return [
+        Envelope(
+            **_head(cause), receiver_id=receiver, performative=performative, nl_summary=told, message=message,
+            task_id=cause.task_id, context_artifact_id=facts.brief_artifact_id, **more,
+        )
+        for receiver in dict.fromkeys(receivers)
+    ]  # fmt: skip
+
+
+_DECIDERS: Mapping[str, Callable[[Cause, Facts], list[Envelope]]] = {
+    "ErrorDetected": _on_error,
+    "TaskCompleted": _on_task,
+    "AuditFailed": _on_altered,
+    "ApprovalRequested": _on_approval,
+    "ApprovalReminded": _on_approval,
+    "PlanPaused": _on_pause,
+    "ReplanRequired": _on_replan,
+    "PlanReplanned": _on_replan,
+    **dict.fromkeys(END_STATES, _on_end),
+}
 
 
 def _head(cause: Cause) -> dict[str, Any]:
@@ -320,6 +408,6 @@ def sent_payload(batch: Sequence[Envelope]) -> dict[str, Any]:
     }
 
 
-def visible_receivers(agents: Iterable[str], subject: str) -> tuple[str, ...]:
-    """Returns whose inboxes a token opens: its agents' and its holder's own."""
-    return tuple(dict.fromkeys([*agents, requester_id(subject)]))
+def visible_receivers(agents: Iterable[str], subject: str, roles: Iterable[str] = ()) -> tuple[str, ...]:
+    """Returns whose inboxes a token opens: its agents', its holder's own, and those of the roles that it holds."""
+    return tuple(dict.fromkeys([*agents, requester_id(subject), *map(role_id, roles)]))

@@ -69,7 +69,7 @@ class Operations:
     async def check_start(self, scope: Scope, plan_id: str, after: int) -> None:
         """Refuses a stream that cannot begin. Raises ResourceNotFound, CursorOutOfRange."""
         async with self._database.tenant_tx(scope) as tx:
-            if plan_id and not await store.plan_state(tx, scope, plan_id):
+            if plan_id and await store.plan_place(tx, scope, plan_id) is None:
                 raise errors.ResourceNotFound(f"There is no plan {plan_id}.", resource="plan", id=plan_id)
             _check(await store.head(tx, scope), after)
 
@@ -77,6 +77,8 @@ class Operations:
         self, scope: Scope, plan_id: str, after: int, silence_s: float
     ) -> AsyncGenerator[StoredEvent | Silence | End]:
         """Yields a project's events after a seq, then those to come; ends with End when a plan is named and over.
+
+        A plan that was reopened is not over with the end that it once had.
 
         Args:
             scope: the tenant and project.
@@ -88,16 +90,16 @@ class Operations:
             while True:
                 self._check_staying()
                 news.clear()
-                state, events, more = await self._read(scope, plan_id, after)
+                events, more, state, last = await self._read(scope, plan_id, after)
                 for event in events:
                     yield event
                     after = event.seq
-                    if plan_id and event.event_type in domain.END_STATES:
+                    if plan_id and event.event_type in domain.END_STATES and last <= after:
                         yield End(domain.END_STATES[event.event_type])
                         return
                 if more:
                     continue
-                if state in domain.END_STATES.values():
+                if state in domain.END_STATES.values() and last <= after:
                     yield End(state)
                     return
                 if not events and not await news.wait(_patience_s(silence_s)):
@@ -108,12 +110,12 @@ class Operations:
             sentence = "The notifier ends or restarts; come back with the last id."
             raise errors.ServiceUnavailable(sentence, service="notifier")
 
-    async def _read(self, scope: Scope, plan_id: str, after: int) -> tuple[str, list[StoredEvent], bool]:
-        """A page, and where the plan stood before it was read: what belongs to an ended plan is then in the pages."""
+    async def _read(self, scope: Scope, plan_id: str, after: int) -> tuple[list[StoredEvent], bool, str, int]:
+        """A page, whether more are there, and where the plan stood after that, with the seq of its last event."""
         async with self._database.tenant_tx(scope) as tx:
-            state = await store.plan_state(tx, scope, plan_id) if plan_id else ""
             events, more = await store.events_page(tx, scope, plan_id, after, STREAM_EVENTS_MAX, STREAM_BYTES_MAX)
-        return state, events, more
+            place = await store.plan_place(tx, scope, plan_id) if plan_id else None
+        return events, more, *(place or ("", 0))
 
     async def list_inbox(
         self, scope: Scope, receivers: Sequence[str], before: tuple[int, str] | None, page_size: int

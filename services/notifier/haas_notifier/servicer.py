@@ -47,17 +47,18 @@ def notification_message(envelope: Mapping[str, Any]) -> pb.Notification:
 
 
 def receivers_of(call: Call, receiver_id: str = "") -> tuple[str, ...]:
-    """Returns whose inboxes the call reads: the token's agents' and the requester's own, or the one it names.
+    """Returns whose inboxes the call reads: its token's agents', its holder's and its roles', or the one it names.
 
     Raises ScopeMissing for somebody else's.
     """
     assert call.claims is not None  # the door lets nobody in without a token
-    mine = domain.visible_receivers(call.claims.agents, call.claims.subject)
+    mine = domain.visible_receivers(call.claims.agents, call.claims.subject, call.claims.roles)
     if not receiver_id:
         return mine
     if receiver_id not in mine:
         raise errors.ScopeMissing(
-            f"The token does not open the inbox of {receiver_id}: it is none of its agents.", receiver_id=receiver_id
+            f"The token does not open the inbox of {receiver_id}: it is none of its agents and roles.",
+            receiver_id=receiver_id,
         )
     return (receiver_id,)
 

@@ -102,7 +102,7 @@ async def facts_of(tx: Tx, causes: Sequence[Cause]) -> dict[tuple[PlanKey, int],
             leader=await _leader(tx, cause) if failed else None,
             dependents=tuple(dependents.get((plan, cause.task_id), ())),
             owners=tuple(owners.get(plan, ())),
-            owner=await _owner(tx, cause) if cause.type == "AuditFailed" else None,
+            owner=await _owner(tx, cause) if cause.type in domain.OWNER_CAUSES else None,
         )
     return found
 
@@ -162,10 +162,10 @@ async def head(tx: Tx, scope: Scope) -> Head:
     return Head(row["first_seq"] or (row["last_seq"] + 1 if row["last_seq"] else 0), row["last_seq"])
 
 
-async def plan_state(tx: Tx, scope: Scope, plan_id: str) -> str:
-    """Returns where a plan stands; empty for no such plan."""
-    row = await tx.maybe(SQL.plan_state, **_scope(scope), plan_id=plan_id)
-    return row["state"] if row else ""
+async def plan_place(tx: Tx, scope: Scope, plan_id: str) -> tuple[str, int] | None:
+    """Returns where a plan stands, and the seq of its last event; None for no such plan."""
+    row = await tx.maybe(SQL.plan_place, **_scope(scope), plan_id=plan_id)
+    return (row["state"], row["last_seq"]) if row else None
 
 
 async def events_page(

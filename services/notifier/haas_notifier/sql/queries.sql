@@ -65,9 +65,9 @@ SELECT coalesce((SELECT seq FROM events WHERE tenant_id = %(tenant_id)s AND proj
        coalesce((SELECT last_seq FROM project_heads WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s), 0)
          AS last_seq;
 
--- plan_state --
--- Where a plan stands.
-SELECT state FROM plans WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s;
+-- plan_place --
+-- Where a plan stands, and the seq of its last event.
+SELECT state, last_seq FROM plans WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s;
 
 -- events_page --
 -- A page of a project's history after a seq, bounded in rows and in bytes of payload; one event at least.
