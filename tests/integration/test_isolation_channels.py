@@ -259,7 +259,7 @@ async def test_statistics_and_running_statements_show_no_value_of_others(
 
 
 #: Notices cross tenants and roles: a topic is a place to look at, or an id that nobody can guess.
-TOPICS = re.compile(r'"events"|TOPIC\w*|f"shard/\{shard\}"|f"reply/\{command\.plan_id\}"')
+TOPICS = re.compile(r'"events"|"slots"|TOPIC\w*|f"shard/\{shard\}"|f"reply/\{command\.plan_id\}"')
 
 
 def test_a_wake_up_says_where_to_look_and_nothing_of_what_happened() -> None:

@@ -1,4 +1,4 @@
-"""Random histories that the engine's own rules decide: plans with sub-plans, retries, failures and cancellations."""
+"""Random histories that the engine's own rules decide: plans with sub-plans and failures, and of every kind of task."""
 
 import dataclasses
 import random
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from haas_planner import domain
 from haas_planner.domain import Event, Failure, Plan
 from haas_planner.graph import Slot, Task
+from tests.support import plan_walk
 
 FACTS = {
     "objective": "Sube las ventas «ya»", "intent": "campaign.plan", "language": "es", "slots": {"period": "2025-Q4"},
@@ -71,3 +72,23 @@ def _outcome(plan: Plan, task_id: str, chance: random.Random, now_us: int) -> li
             children.append(dataclasses.replace(task(f"{task_id}.3", f"{task_id}.1"), kind="leader"))
         return domain.expand(plan, task_id, run.attempt, children, 0)
     return domain.complete(plan, task_id, run.attempt, {s.name: f"artf-{name(task_id)}" for s in run.task.writes}, 0)
+
+
+def every_kind(plan: Plan, chance: random.Random, steps_max: int = 25) -> Iterator[list[Event]]:
+    """Yields the same of a plan of every kind of task and policy, with everything that can be asked of one.
+
+    Half of the plans are left where they are then: waiting, paused, being undone; the others come to their end.
+    """
+    walk = plan_walk.Walk(chance)
+    walk.plan, walk.replayed = plan, Plan(plan.tenant_id, plan.project_id, plan.plan_id)
+    names, weights = zip(*plan_walk.INPUTS, strict=True)
+    walk.begin()
+    yield list(walk.events)
+    for what in chance.choices(names, weights, k=chance.randint(1, steps_max)):
+        known = len(walk.events)
+        plan_walk.step(walk, chance, what)
+        yield walk.events[known:]
+    if chance.random() < 0.5:
+        known = len(walk.events)
+        walk.finish()
+        yield walk.events[known:]

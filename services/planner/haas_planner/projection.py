@@ -96,19 +96,24 @@ class Changed:
     last_seq: int = 0
     at: str = ""
     fresh: bool = False
-    # Task to when it changed last; and those whose rows and edges are new.
+    # Task to when it changed last; those that are new; those with another contract, with the edges of the one before.
     tasks: dict[str, str] = dataclasses.field(default_factory=dict)
     planned: dict[str, None] = dataclasses.field(default_factory=dict)
+    revised: dict[str, list[Row]] = dataclasses.field(default_factory=dict)
 
-    def note(self, type_: str, task_id: str, seq: int, at: str) -> None:
+    def fold(self, event: Past) -> None:
         """Takes an event of the plan."""
-        self.last_seq, self.at = seq, at
-        if type_ == "PlanCreated":
-            self.created_at, self.fresh = at, True
-        if task_id:
-            self.tasks[task_id] = at
-            if type_ == "TaskPlanned":
-                self.planned[task_id] = None
+        if event.type == "TaskPlanned":
+            if event.task_id not in self.plan.tasks:
+                self.planned[event.task_id] = None
+            elif event.task_id not in self.planned:
+                self.revised.setdefault(event.task_id, []).extend(edge_rows(self.plan, event.task_id))
+        elif event.type == "PlanCreated":
+            self.created_at, self.fresh = event.at, True
+        apply(self.plan, event)
+        self.last_seq, self.at = event.seq, event.at
+        if event.task_id:
+            self.tasks[event.task_id] = event.at
 
     def plan_row(self) -> Row:
         """Returns the plan's row."""
@@ -119,13 +124,17 @@ class Changed:
         return [task_row(self.plan, task_id, at) for task_id, at in self.tasks.items()]
 
     def edge_rows(self) -> list[Row]:
-        """Returns the edges that are new."""
-        return [edge for task_id in self.planned for edge in edge_rows(self.plan, task_id)]
+        """Returns the edges of the tasks that are new or have another contract."""
+        return [edge for task_id in (*self.planned, *self.revised) for edge in edge_rows(self.plan, task_id)]
+
+    def edges_gone(self) -> list[Row]:
+        """Returns the edges of contracts that no longer hold; one may be among those that do."""
+        return [edge for edges in self.revised.values() for edge in edges]
 
     def clear(self) -> None:
         """Forgets what was written."""
         self.fresh = False
-        self.tasks, self.planned = {}, {}
+        self.tasks, self.planned, self.revised = {}, {}, {}
 
 
 #: What keeps the fields of a line apart, and the lines.
@@ -141,6 +150,7 @@ class Rows:
         plans: each plan, with the place of its last event in the batch.
         tasks: tasks that are new or have another contract, or that no line can hold.
         edges: of these.
+        revised: those of them that had another contract before, whose edges are no more.
         moved: lines of the tasks that there were before.
         fresh: whether there is more than lines can tell.
     """
@@ -148,6 +158,7 @@ class Rows:
     plans: list[Row] = dataclasses.field(default_factory=list)
     tasks: list[Row] = dataclasses.field(default_factory=list)
     edges: list[Row] = dataclasses.field(default_factory=list)
+    revised: list[Row] = dataclasses.field(default_factory=list)
     moved: list[str] = dataclasses.field(default_factory=list)
     fresh: bool = False
 
@@ -160,11 +171,14 @@ class Rows:
         self.fresh = self.fresh or created or bool(planned) or not _fits(plan.failure)
         start = f"{plan.tenant_id}{FIELD}{plan.project_id}{FIELD}{plan.plan_id}{FIELD}"
         for task_id in touched:
-            if task_id in planned:
-                self.tasks.append(task_row(plan, task_id, ""))
-                self.edges += edge_rows(plan, task_id)
-                continue
             run = plan.tasks[task_id]
+            if task_id in planned:
+                task = task_row(plan, task_id, "")
+                self.tasks.append(task)
+                self.edges += edge_rows(plan, task_id)
+                if run.revised:
+                    self.revised.append(task)
+                continue
             ids = ",".join(run.outputs.values()) if run.outputs else ""
             line = f"{start}{task_id}{FIELD}{run.state}{FIELD}{run.attempt}{FIELD}{ids}{FIELD}{run.failure}"
             if line.count(FIELD) == _TASK_FIELDS - 1 and LINE not in line and ids.count(",") < max(1, len(run.outputs)):
@@ -228,7 +242,7 @@ class Plans:
                     self._lost.add(key)
                     continue
                 plans[key] = known
-            _fold(known, event)
+            known.fold(event)
             changed[key] = None
 
     async def _known(self, event: Past, shadow: Shadow) -> Changed | None:
@@ -239,7 +253,7 @@ class Plans:
             if len(told) != event.version - 1:
                 return None
             for earlier in told:
-                _fold(found, earlier)
+                found.fold(earlier)
             found.clear()
         return found
 
@@ -250,7 +264,8 @@ class Plans:
         await shadow.write("plans", new_plans, [one.plan_row() for one in changed if not one.fresh])
         rows = [(row["task_id"] in one.planned, row) for one in changed for row in one.task_rows()]
         await shadow.write("tasks_read", [row for new, row in rows if new], [row for new, row in rows if not new])
-        await shadow.write("task_edges", [edge for one in changed for edge in one.edge_rows()])
+        edges = [edge for one in changed for edge in one.edge_rows()]
+        await shadow.write("task_edges", edges, gone=[edge for one in changed for edge in one.edges_gone()])
         for one in changed:
             one.clear()
         self._changed = {}
@@ -258,11 +273,6 @@ class Plans:
             del self._plans[key]
         if sum(len(one.plan.tasks) for one in self._plans.values()) > _TASKS_KEPT_MAX:
             self._plans = {}
-
-
-def _fold(known: Changed, event: Past) -> None:
-    apply(known.plan, event)
-    known.note(event.type, event.task_id, event.seq, event.at)
 
 
 def _key(plan: Plan) -> PlanKey:

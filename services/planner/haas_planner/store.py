@@ -334,6 +334,7 @@ async def keep(tx: Tx, lease: Lease, prepared: Prepared) -> int:
     if rows.fresh:
         query = SQL.keep
         given |= {"plans": _json(rows.plans), "tasks": _json(rows.tasks), "edges": _json(rows.edges)}
+        given["revised"] = _json(rows.revised)
     else:
         given["plans"] = rows.plan_lines()
     keys = LINE.join(FIELD.join(key) for key in batch.keys)

@@ -493,7 +493,7 @@ GRANT SELECT, INSERT ON tenants, projects, profiles, documents, inputs TO haas_a
 GRANT SELECT, INSERT, UPDATE, DELETE ON requests TO haas_app;
 GRANT SELECT ON project_heads, stream_heads, events TO haas_app;
 GRANT SELECT, INSERT, UPDATE ON plan_commands, plans, tasks_read, artifacts_read, notifications TO haas_app;
-GRANT SELECT, INSERT ON task_edges TO haas_app;
+GRANT SELECT, INSERT, DELETE ON task_edges TO haas_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON resource_locks TO haas_app;
 GRANT UPDATE (tasks_max, weight) ON tenants TO haas_app;
 GRANT SELECT, INSERT ON events TO haas_writer;

@@ -138,7 +138,17 @@ WITH held AS MATERIALIZED (
          kind text, skill text, title text, owner_agent_id text, attempt int, artifact_ids text[], failure text, order_key int[])
   ON CONFLICT (tenant_id, project_id, plan_id, task_id) DO UPDATE
      SET status = excluded.status, attempt = excluded.attempt, artifact_ids = excluded.artifact_ids, failure = excluded.failure,
+         kind = excluded.kind, skill = excluded.skill, title = excluded.title, owner_agent_id = excluded.owner_agent_id,
          updated_at = excluded.updated_at
+), cut AS (
+  -- The edges of a contract before this one, but not those of the tasks below.
+  DELETE FROM task_edges AS g
+   USING placed CROSS JOIN json_to_recordset(%(revised)s::json) AS r(tenant_id text, project_id text, plan_id text, task_id text)
+   WHERE g.tenant_id = r.tenant_id AND g.project_id = r.project_id AND g.plan_id = r.plan_id AND g.to_task = r.task_id
+     AND NOT starts_with(g.from_task, r.task_id || '.')
+     AND NOT EXISTS (SELECT 1 FROM json_to_recordset(%(edges)s::json) AS e(tenant_id text, project_id text, plan_id text, from_task text, to_task text)
+                      WHERE e.tenant_id = g.tenant_id AND e.project_id = g.project_id AND e.plan_id = g.plan_id
+                        AND e.from_task = g.from_task AND e.to_task = g.to_task)
 ), edges AS (
   INSERT INTO task_edges (tenant_id, project_id, plan_id, from_task, to_task)
   SELECT e.tenant_id, e.project_id, e.plan_id, e.from_task, e.to_task
