@@ -81,6 +81,8 @@ class Storage:
         self.violations: list[str] = []
         self.trace: list[str] = []
         self.commits = 0
+        #: Set with every commit.
+        self.kept = asyncio.Event()
         # What a commit takes for each event; a fairness test measures in it.
         self.event_s = 0.0
 
@@ -128,6 +130,7 @@ class Storage:
             if len(self.stream(_key(change.plan)).rows) != change.base:
                 raise errors.StreamVersionConflict
         self.commits += 1
+        self.kept.set()
         said: Sequence[Said] = commit.prepared  # type: ignore[assignment]
         for change, one in zip(commit.changes, said, strict=True):
             self._append(change, one)

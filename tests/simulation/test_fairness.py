@@ -62,7 +62,8 @@ def _ask(storage: Storage, bells: SimDoorbell, key: PlanKey, tasks: list[Task]) 
 
 async def _over(storage: Storage, key: PlanKey) -> float:
     while storage.stream(key).plan.state != "completed":
-        await asyncio.sleep(0.01)
+        storage.kept.clear()
+        await storage.kept.wait()
     return asyncio.get_running_loop().time()
 
 
