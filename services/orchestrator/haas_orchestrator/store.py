@@ -152,7 +152,7 @@ async def holding(tx: Tx, scope: Scope, subject: str) -> Holding:
         plans,
         requests,
         [row["ref"] for row in uploads],
-        frozenset(row["artifact_id"] for row in blobs if row["event_type"] != "BriefCreated"),
+        frozenset(row["artifact_id"] for row in blobs if row["event_type"] in ("ArtifactProduced", "ArtifactUpdated")),
         frozenset(row["ref"] for row in blobs if row["ref"]),
     )
 

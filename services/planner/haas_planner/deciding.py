@@ -3,19 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from haas_common.db import Scope
+from haas_common.sealing import ERASED
 from haas_planner import domain
 from haas_planner.attempts import Expanded, Failed, Outcome, Replanned, Succeeded
-from haas_planner.domain import Event, Failure, Plan
+from haas_planner.domain import Event, Failure, Plan, Refused
 from haas_planner.domain.commands import PLANNED_MAX
 from haas_planner.graph import task_from_json
 from haas_planner.store import Command, Limits, Trip
 
 #: Failures that a tool is to blame for.
 _TOOLS_FAULT = frozenset({"TOOL_FAILED", "TOOL_TIMEOUT"})
+#: What lets a plan that is over go on.
+_AGAIN = frozenset({"retry", "skip", "rerun", "replan"})
 
 
 def decide_command(plan: Plan, command: Command, now_us: int) -> list[Event]:
     """Decides a command. Raises Refused."""
+    if plan.objective == ERASED and command.kind in _AGAIN:
+        # What its tasks were to do is gone with the person's data: nothing of it can be done again.
+        raise Refused("DATA_ERASED", "The plan's data was erased.", resource="plan", id=plan.plan_id)
     return _COMMANDS[command.kind](plan, command, now_us)
 
 

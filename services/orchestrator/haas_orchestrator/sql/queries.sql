@@ -221,12 +221,12 @@ SELECT p.plan_id, e.schema_version, e.payload
  WHERE p.tenant_id = %(tenant_id)s AND p.project_id = %(project_id)s AND p.state NOT IN ('completed', 'failed', 'cancelled');
 
 -- blobs_of_plans --
--- The blobs that plans have led to: every version of their artifacts, and long reasonings.
+-- The blobs that plans have led to: every version of their artifacts, long reasonings, and results that were refused.
 SELECT e.event_type, e.payload ->> 'artifact_id' AS artifact_id,
-       coalesce(e.payload ->> 'ref', e.payload ->> 'audit_ref') AS ref
+       coalesce(e.payload ->> 'ref', e.payload ->> 'audit_ref', e.payload ->> 'evidence') AS ref
   FROM unnest(%(plan_ids)s::text[]) AS w(plan_id)
   JOIN events AS e ON e.tenant_id = %(tenant_id)s AND e.project_id = %(project_id)s AND e.plan_id = w.plan_id
-                  AND e.plan_id <> '' AND e.event_type IN ('ArtifactProduced', 'ArtifactUpdated', 'BriefCreated');
+                  AND e.plan_id <> '' AND e.event_type IN ('ArtifactProduced', 'ArtifactUpdated', 'BriefCreated', 'TaskFailed', 'TaskRetryScheduled');
 
 -- scrub_plans --
 -- What plans say of a person, as a rebuild from the sealed history gives it.

@@ -165,8 +165,8 @@ class PlanControlServicer:
 
     def RetryTask(self, request, context):
         """Tries a failed task again, with all its attempts; a plan that failed by it goes on.
-        Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT, REQUEST_ID_REUSED,
-        OVERLOADED.
+        Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT, DATA_ERASED,
+        REQUEST_ID_REUSED, OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,7 +176,7 @@ class PlanControlServicer:
         """Leaves a task out, with a reason, and with values in place of its own where they are given; what reads a value that
         is not given is left out too. An approval is left out only by whoever may decide it.
         Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT, APPROVAL_ROLE_MISSING,
-        CONTRACT_BROKEN, FIELD_INVALID, REQUEST_ID_REUSED, OVERLOADED.
+        CONTRACT_BROKEN, FIELD_INVALID, DATA_ERASED, REQUEST_ID_REUSED, OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,8 +184,8 @@ class PlanControlServicer:
 
     def RerunTask(self, request, context):
         """Does a task again, and all that depends on it; what is upstream is used as it is.
-        Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT, REQUEST_ID_REUSED,
-        OVERLOADED.
+        Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT, DATA_ERASED,
+        REQUEST_ID_REUSED, OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -82,7 +82,8 @@ class PlannerServicer:
 
     def CommandPlan(self, request, context):
         """Says something to a plan. Fails with RESOURCE_NOT_FOUND (plan, task), PLAN_STATE_CONFLICT, TASK_STATE_CONFLICT,
-        APPROVAL_ROLE_MISSING, SIGNAL_UNEXPECTED, CONTRACT_BROKEN, FIELD_INVALID, REQUEST_ID_REUSED, OVERLOADED.
+        APPROVAL_ROLE_MISSING, SIGNAL_UNEXPECTED, CONTRACT_BROKEN, FIELD_INVALID, DATA_ERASED,
+        REQUEST_ID_REUSED, OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
