@@ -1,6 +1,6 @@
 # Verbs only: what each does is in scripts/ and in the `haas` command.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test down up bench bench-up bench-demo bench-idle bench-api bench-append bench-memory bench-planner gen check lint fmt
+.PHONY: help setup demo test chaos down up bench bench-up bench-demo bench-idle bench-api bench-append bench-memory bench-planner gen check lint fmt
 MAKEFLAGS += --no-print-directory
 
 PYTHON := $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,$(shell command -v $(name) 2>/dev/null)))
@@ -32,6 +32,10 @@ down: ## Stop the fleet
 test: ## Set up and run every test
 	$(bootstrap) dev
 	@$(RUN) -m pytest -q -n $(JOBS) --dist loadgroup
+
+chaos: ## Kill parts of the fleet under 100 plans of 1,000 tasks (ROUNDS, SEED)
+	$(bootstrap) dev
+	@HAAS_CHAOS_ROUNDS=$(or $(ROUNDS),100) HAAS_CHAOS_SEED=$(or $(SEED),1) $(RUN) -m pytest -q -n 0 tests/chaos/test_storm.py
 
 bench: ## Measure the figures of the README
 	$(bootstrap) dev
