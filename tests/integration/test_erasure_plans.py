@@ -20,6 +20,7 @@ from haas_notifier.projection import PROJECTIONS as NOTIFICATIONS
 from haas_notifier.worker import Relay
 from haas_orchestrator.privacy import Privacy
 from haas_planner.attempts import Assignment
+from haas_planner.control import Asked, Control
 from haas_planner.graph import Task, task_to_json
 from haas_planner.projection import PROJECTIONS as PLANS
 from tests.integration.conftest import TestDatabase
@@ -96,6 +97,25 @@ async def world_of(database: TestDatabase, folder: Path) -> AsyncIterator[World]
             blobs = BlobStore(folder / "store")
             privacy = Privacy(planner.database, planner.doorbell, blobs)
             yield World(planner, admin, blobs, folder / "store", privacy)  # type: ignore[arg-type]
+
+
+async def test_what_somebody_else_forked_from_a_persons_plan_goes_with_it(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    forks = ["pl-0000000a", "pl-0000000b"]
+    async with world_of(database, tmp_path) as world:
+        planner: Any = world.fleet
+        control = Control(planner.operations, planner.database)
+        await planner.start(PLAN, [constant(1, f'"{CANARY}"')], objective=CANARY)
+        await planner.over(PLAN)
+        for source, fork, actor in ((PLAN, forks[0], "eva"), (forks[0], forks[1], "luz")):
+            await control.fork(Asked(SCOPE, fork, f"r-{fork}", actor, ""), source, 0)
+        with pytest.raises(errors.PlanStateConflict, match=forks[0]):
+            await world.privacy.erase(order())
+        for fork in forks:
+            await planner.tell(fork, "cancel")
+        done = await world.privacy.erase(order())
+        assert (done.plans, world.where(CANARY)) == (3, [])
 
 
 async def test_a_plan_of_every_kind_leaves_nothing_of_an_erased_person(

@@ -147,7 +147,9 @@ class Control:
             raise errors.FieldInvalid("at_version: the plan was not whole yet.", field="at_version", rule=rule)
         graph, done = kept_of(source)
         await asyncio.to_thread(_validate, graph, profile, specs)
-        facts = {**_forkable(created), "forked_from": source_plan_id, "forked_at": source.version}
+        # It is made of the other one's words: whoever erases that person's data erases the fork's too.
+        whose = source.subject if source.subject != asked.actor else ""
+        facts = {**_forkable(created), "forked_from": source_plan_id, "forked_at": source.version, "subject": whose}
         if source.budget:
             facts["budget"] = dict(source.budget)
         check_facts(facts)

@@ -47,6 +47,7 @@ class PlanCreated(Payload):
     repairs_max: Count = Field(0, description="How often a failed part is planned anew before the plan fails.")
     forked_from: str = Field("", description="The plan that it was forked from; empty for none.")
     forked_at: Count = Field(0, description="The version of that plan's stream.")
+    subject: str = Field("", description="Whose words a fork is made of, where somebody else forked that plan.")
 
 
 class TaskPolicy(Payload):

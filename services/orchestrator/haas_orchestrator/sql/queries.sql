@@ -176,7 +176,8 @@ SELECT key_id FROM data_keys
    FOR UPDATE;
 
 -- plans_of_subject --
--- The plans that a person created, or all ('*'), and whether a command to one waits for a decision.
+-- The plans that a person created, or that were forked from those, or all ('*'), and whether a command waits for its
+-- decision.
 SELECT p.plan_id, p.state,
        EXISTS (SELECT 1 FROM plan_commands AS c
                 WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.plan_id = p.plan_id
@@ -184,7 +185,8 @@ SELECT p.plan_id, p.state,
   FROM plans AS p
   LEFT JOIN events AS e ON e.tenant_id = p.tenant_id AND e.project_id = p.project_id AND e.stream = 'plan/' || p.plan_id
                        AND e.version = 1
- WHERE p.tenant_id = %(tenant_id)s AND p.project_id = %(project_id)s AND (%(subject)s = '*' OR e.actor = %(subject)s)
+ WHERE p.tenant_id = %(tenant_id)s AND p.project_id = %(project_id)s
+   AND (%(subject)s = '*' OR coalesce(nullif(e.payload ->> 'subject', ''), e.actor) = %(subject)s)
  ORDER BY p.plan_id;
 
 -- requests_without_plan --

@@ -125,7 +125,7 @@ def _settle_budget(plan: Plan, run: TaskRun, payload: Mapping[str, Any]) -> None
 
 def _plan_created(plan: Plan, event: Told) -> None:
     kept = event.payload
-    plan.state, plan.subject = "created", event.actor
+    plan.state, plan.subject = "created", kept.get("subject") or event.actor
     plan.objective, plan.intent, plan.language = kept["objective"], kept["intent"], kept["language"]
     plan.slots, plan.brief_artifact_id = dict(kept["slots"]), kept["brief_artifact_id"]
     plan.profile_id, plan.profile_version = kept["profile_id"], kept["profile_version"]
