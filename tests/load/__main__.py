@@ -11,12 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.load import appends, calls, fleets, memory
-from tests.load.figures import Table, written
+from tests.load import appends, calls, fleets, memory, planner
+from tests.load.figures import Table, with_section, written
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "performance.md"
-WHAT = ("up", "idle", "demo", "api", "append", "memory")
+WHAT = ("up", "idle", "demo", "api", "append", "memory", "planner")
+#: The planner's figures stand in a section of their own, and can be written alone.
+PLANNER = ("<!-- planner: begin -->", "<!-- planner: end -->")
 
 
 def machine() -> str:
@@ -65,14 +67,27 @@ def main(arguments: list[str]) -> int:
     unknown = set(given.what) - set(WHAT)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    if given.write and given.what:
-        parser.error("--write takes the whole report")
-    tables = measure(set(given.what) or set(WHAT))
+    if given.write and given.what not in ([], ["planner"]):
+        parser.error("--write takes the whole report, or the planner's")
+    wanted = set(given.what) or set(WHAT)
+    # The planner's come first: nothing else is up.
+    if "planner" in wanted:
+        report = _said(planner.tables())
+        if given.write:
+            page = with_section(PAGE.read_text(), "The planner", *PLANNER)
+            PAGE.write_text(written(page, report, *PLANNER))
+    if others := wanted - {"planner"}:
+        report = _said(measure(others))
+        if given.write:
+            PAGE.write_text(written(PAGE.read_text(), report))
+    return 0
+
+
+def _said(tables: list[Table]) -> str:
+    """Prints tables; returns what was printed."""
     report = "\n\n".join([machine(), *(table.markdown() for table in tables)])
     print(report)
-    if given.write:
-        PAGE.write_text(written(PAGE.read_text(), report))
-    return 0
+    return report
 
 
 if __name__ == "__main__":

@@ -60,14 +60,19 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"| {' | '.join([first, *rest])} |"
 
 
-def written(page: str, report: str) -> str:
+def written(page: str, report: str, begin: str = BEGIN, end: str = END) -> str:
     """Returns a page with the report between its two markers, in place of what stood there.
 
     Raises:
         ValueError: the page lacks them.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n\n{report}\n\n{END}{after}"
+    before, found_begin, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the page has no {begin} … {end}")
+    return f"{before}{begin}\n\n{report}\n\n{end}{after}"
+
+
+def with_section(page: str, title: str, begin: str, end: str) -> str:
+    """Returns a page that has a section with these markers, at its end unless there is one."""
+    return page if begin in page else f"{page.rstrip()}\n\n## {title}\n\n{begin}\n\n{end}\n"

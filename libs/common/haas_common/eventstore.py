@@ -24,8 +24,7 @@ _STREAM_FIELDS, _EVENT_FIELDS = 4, 10
 _CONTROL = "the stream, plan, task, actor or trace of an event {} holds a control character"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event to append.
 
     Attributes:

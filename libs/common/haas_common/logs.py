@@ -43,6 +43,11 @@ def bind(**fields: str) -> Iterator[None]:
         _bound.reset(token)
 
 
+def bind_task(**fields: str) -> None:
+    """Adds ids to every line of the asyncio task under way, until it ends; `bind` takes them back."""
+    _bound.set({**_bound.get(), **{k: v for k, v in fields.items() if v}})
+
+
 def scrub(text: str) -> str:
     """The text without tokens and passwords, cut to a bounded length."""
     return _PASSWORD.sub(r"\1:***@", _TOKEN.sub("<token>", text))[:MESSAGE_CHARS_MAX]

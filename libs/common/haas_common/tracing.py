@@ -53,6 +53,8 @@ def begin(traceparent: str = "") -> Trace:
 
 def resumed(trace_id: str) -> Trace:
     """The trace that a plan keeps, for work that goes on after its caller has left; a new one where it kept none."""
+    if len(trace_id) != 32:
+        return begin()
     return begin(f"00-{trace_id}-{secrets.token_hex(8)}-01")
 
 
@@ -65,6 +67,11 @@ def within(trace: Trace) -> Iterator[Trace]:
             yield trace
     finally:
         _current.reset(token)
+
+
+def enter_task(trace: Trace) -> None:
+    """Makes `trace` that of the asyncio task under way, until it ends. For work in which no spans are made."""
+    _current.set(trace)
 
 
 def current() -> Trace | None:

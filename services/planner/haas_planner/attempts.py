@@ -180,7 +180,9 @@ class Attempts:
         self.weights: dict[str, int] = {}
         self._room = Room(limit, self.weight_of)
         self._under_way: dict[Key, asyncio.Task[None]] = {}
+        self._reports: dict[Key, Callable[[Outcome], None]] = {}
         self._waiting: dict[Callable[[], None], None] = {}
+        self._waking = False
         #: How many attempts each agent has under way here, by scope and agent.
         self.by_agent: collections.Counter[tuple[Scope, str]] = collections.Counter()
 
@@ -201,8 +203,15 @@ class Attempts:
         """Gives room back."""
         if unused:
             self._room.give(tenant, unused)
-            for wake in list(self._waiting):
-                wake()
+            if not self._waking:
+                # Attempts end many at a time: who waits is woken once.
+                self._waking = True
+                asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        for wake in list(self._waiting):
+            wake()
 
     def unreserve(self, tenant: str, unused: int) -> None:
         """Gives back what was reserved in the same step: nobody was kept waiting by it, so that nobody is woken."""
@@ -220,19 +229,23 @@ class Attempts:
 
     def alive(self, key: tuple[Scope, str], task_id: str, attempt: int) -> bool:
         """Tells whether an attempt is under way here."""
-        return (key, task_id, attempt) in self._under_way
+        task = self._under_way.get((key, task_id, attempt))
+        # One that was dropped and takes its time to end reports to nobody any more.
+        return task is not None and not task.cancelling()
 
     def begin(self, assignment: Assignment, report: Callable[[Outcome], None]) -> None:
         """Starts an attempt in reserved room; `report` gets its outcome."""
         key = (assignment.key, assignment.task.task_id, assignment.attempt)
         task = asyncio.create_task(self._attempt(assignment, report), name=assignment.task.task_id)
-        self._under_way[key] = task
+        self._under_way[key], self._reports[key] = task, report
         self.by_agent[assignment.scope, assignment.agent] += 1
         # Not in the attempt itself: one that is cancelled before its first step never comes to its end.
-        task.add_done_callback(lambda _task: self._ended(key, assignment))
+        task.add_done_callback(lambda task: self._ended(key, assignment, task))
 
-    def _ended(self, key: Key, assignment: Assignment) -> None:
-        del self._under_way[key]
+    def _ended(self, key: Key, assignment: Assignment, task: asyncio.Task[None]) -> None:
+        if self._under_way.get(key) is task:
+            del self._under_way[key]
+            del self._reports[key]
         mine = (assignment.scope, assignment.agent)
         self.by_agent[mine] -= 1
         if not self.by_agent[mine]:
@@ -245,6 +258,11 @@ class Attempts:
         for key, task in list(self._under_way.items()):
             if key[0] in gone:
                 task.cancel()
+
+    def leave(self, report: Callable[[Outcome], None]) -> None:
+        """Cancels the attempts that report to an owner that is one no longer, of plans in its memory or not."""
+        for key in [key for key, mine in self._reports.items() if mine == report]:
+            self._under_way[key].cancel()
 
     def drop_one(self, key: tuple[Scope, str], task_id: str, attempt: int) -> None:
         """Cancels one attempt: its task was cancelled, left out or planned anew."""
@@ -269,11 +287,16 @@ class Attempts:
         scope = assignment.scope
         ids = {"tenant_id": scope.tenant_id, "project_id": scope.project_id, "plan_id": head[1], "task_id": head[2]}
         trace = tracing.resumed(assignment.trace_id)
-        name = f"task {assignment.task.skill}"
-        with logs.bind(**ids, trace_id=trace.trace_id), tracing.within(trace), tracing.span(name):
+        # The attempt is a task of its own: what is bound here ends with it.
+        logs.bind_task(**ids, trace_id=trace.trace_id)
+        if tracing.active():
+            with tracing.within(trace), tracing.span(f"task {assignment.task.skill}"):
+                outcome = await self._outcome(assignment, head)
+        else:
+            tracing.enter_task(trace)
             outcome = await self._outcome(assignment, head)
-            if isinstance(outcome, Failed):
-                _log.info("attempt %d failed", outcome.attempt, extra={"reason": outcome.reason})
+        if isinstance(outcome, Failed):
+            _log.info("attempt %d failed", outcome.attempt, extra={"reason": outcome.reason})
         return outcome
 
     async def _outcome(self, assignment: Assignment, head: tuple[Scope, str, str, int]) -> Outcome:

@@ -1,5 +1,7 @@
 """The only place that builds and wires the planner's objects."""
 
+import gc
+
 import grpc
 
 from haas.planner.v1 import agents_pb2, agents_pb2_grpc, planner_pb2, planner_pb2_grpc, worker_pb2, worker_pb2_grpc
@@ -130,8 +132,18 @@ class Planner:
         await self._database.close()
 
 
+def collect_rarely() -> None:
+    """Lets the collector look for cycles less often: plans are large and hold none.
+
+    A sixth of the time of tasks that do nothing went into looking through plans in memory every 700 objects.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 async def main(config: Config) -> None:
     """Serves until SIGTERM."""
+    collect_rarely()
     planner = Planner(config, await Database.of(config, pool_max=8))
     await serve(
         config, planner.add, list(_SERVICES), on_start=planner.start, on_stopping=planner.stopping, on_stop=planner.stop

@@ -365,10 +365,10 @@ async def save(
 
 def _new_events(change: Change) -> list[NewEvent]:
     plan = change.plan
-    scope = Scope(plan.tenant_id, plan.project_id)
+    scope, stream = Scope(plan.tenant_id, plan.project_id), stream_of(plan.plan_id)
     return [
         NewEvent(
-            scope, stream_of(plan.plan_id), event.type, event.payload, event.actor, plan_id=plan.plan_id,
+            scope, stream, event.type, event.payload, event.actor, plan_id=plan.plan_id,
             task_id=event.task_id, expected_version=change.base if number == 0 else None,
             causation_id=cause, trace_id=change.trace_id, subject=plan.subject,
         )

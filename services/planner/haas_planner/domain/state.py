@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from haas_planner.graph import Input, Task
 
@@ -33,8 +33,7 @@ class Refused(Exception):
         self.metadata = metadata
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What happened to a plan, before it has a place in the log."""
 
     type: str

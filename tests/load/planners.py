@@ -1,0 +1,184 @@
+"""A planner without its network, on the benchmark's server: the real leases, shards, log and operations."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from haas_common.db import Database, Lease, Scope
+from haas_common.db.queries import Query
+from haas_common.doorbell import Doorbell
+from haas_common.ids import SHARDS, shard_of
+from haas_common.leases import LeaseKeeper
+from haas_planner.attempts import Assignment, Attempts, Made, Result
+from haas_planner.domain import task_to_json
+from haas_planner.domain.templates import template_task
+from haas_planner.graph import Slot, Task
+from haas_planner.log import PlanLog
+from haas_planner.operations import Operations
+from haas_planner.server import collect_rarely
+from haas_planner.store import Command
+from haas_planner.worker import Shard
+from tests.load.dags import Dag
+from tests.load.databases import Bench
+from tests.load.engines.runs import Run
+
+#: Attempts that do nothing are not held back by the room of those that wait for models and tools.
+ROOM = 1024
+POOL_MAX = 8
+#: A run that takes longer has failed.
+RUN_LIMIT_S = 90.0
+_FACTS: dict[str, Any] = {
+    "objective": "To do nothing.", "intent": "bench", "language": "en", "slots": {}, "brief_artifact_id": "",
+    "profile_id": "bench", "profile_version": 1, "goals": [], "inputs": [],
+}  # fmt: skip
+_TRACE = "1" * 32
+_STATE = Query(
+    "bench_plan_state",
+    "",
+    "SELECT state FROM plans WHERE tenant_id = %(t)s AND project_id = %(p)s AND plan_id = %(id)s",
+)
+# A plan's id is used once, however many planners there are in turn.
+_NUMBERS = itertools.count(1)
+_OVER = frozenset({"completed", "failed", "cancelled"})
+
+
+def tasks_of(dag: Dag) -> list[Task]:
+    """Returns a plan's tasks with typed contracts; each writes one value, which stands in its event, sealed."""
+    return [
+        Task(
+            task_id, "specialist", "bench.nothing", "", "bench",
+            tuple(Slot(_slot(read), "value.x", read) for read in reads), (Slot(_slot(task_id), "value.x"),),
+        )
+        for task_id, reads in dag.tasks
+    ]  # fmt: skip
+
+
+def _slot(task_id: str) -> str:
+    return "v" + task_id.removeprefix("T-")
+
+
+def tenants(bench: Bench, number: int) -> list[Scope]:
+    """Makes so many tenants, if they are not there, each with a project."""
+    found = [Scope(f"t-many-{n}", "p-bench") for n in range(number)]
+    with psycopg.connect(bench.admin_dsn, autocommit=True) as admin:
+        for scope in found:
+            admin.execute("INSERT INTO haas.tenants (tenant_id) VALUES (%s) ON CONFLICT DO NOTHING", (scope.tenant_id,))
+            admin.execute(
+                "INSERT INTO haas.projects (tenant_id, project_id) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (scope.tenant_id, scope.project_id),
+            )
+    return found
+
+
+@dataclass(slots=True)
+class Planner:
+    """The engine in this process.
+
+    Attributes:
+        shards: The shards that it owns.
+    """
+
+    database: Database
+    doorbell: Doorbell
+    operations: Operations
+    shards: dict[int, Shard] = field(default_factory=dict)
+    _runs: dict[str, Run] = field(default_factory=dict)
+
+    async def work(self, assignment: Assignment) -> Result:
+        """An attempt that does nothing but say when it ran; a map's expands into as many as it is told."""
+        task = assignment.task
+        if task.kind == "map" and assignment.phase == "run":
+            item = task.control["item"]
+            return [template_task(task, item, n, {"index": n - 1}) for n in range(1, task.params["items"] + 1)]
+        run = self._runs.get(assignment.plan_id)
+        if run is not None:
+            run.task(task.task_id)
+        return Made(values={task.writes[0].name: 1})
+
+    def name(self, shard: int | None = None, scope: Scope | None = None) -> str:
+        """Returns a new plan's id, of a certain shard where one is given."""
+        while True:
+            plan_id = f"pl-{next(_NUMBERS):08d}"
+            if shard is None or scope is None or shard_of(scope.tenant_id, scope.project_id, plan_id) == shard:
+                return plan_id
+
+    async def create(self, scope: Scope, plan_id: str, tasks: Sequence[Task]) -> None:
+        """Creates a plan."""
+        body = {"facts": _FACTS, "tasks": [task_to_json(task) for task in tasks]}
+        command = Command(scope, plan_id, f"create-{plan_id}", "create", body, "bench", _TRACE)
+        await self.operations.decide(command, must_exist=False)
+
+    async def start(self, scope: Scope, plan_id: str) -> None:
+        """Runs a plan: returns when it is running, not when it is done."""
+        await self.operations.command(Command(scope, plan_id, f"run-{plan_id}", "run", {}, "bench", _TRACE))
+
+    async def drafted(self, scope: Scope, dag: Dag, shard: int | None = None) -> tuple[Scope, str, Run]:
+        """Creates a plan of a shape, ready to run."""
+        plan_id = self.name(shard, scope)
+        await self.create(scope, plan_id, tasks_of(dag))
+        run = self._runs[plan_id] = Run(dag, RUN_LIMIT_S)
+        return scope, plan_id, run
+
+    async def run(self, scope: Scope, plan_id: str, run: Run) -> Run:
+        """Runs a plan from its RunPlan until PlanCompleted is in its read model."""
+        with self.doorbell.bell("events") as bell:
+            run.begin()
+            await self.start(scope, plan_id)
+            async with asyncio.timeout(RUN_LIMIT_S):
+                while not (run.done and await self._state(scope, plan_id) in _OVER):
+                    await bell.wait(0.2)
+            run.end()
+        del self._runs[plan_id]
+        return run
+
+    async def _state(self, scope: Scope, plan_id: str) -> str:
+        async with self.database.tenant_tx(scope) as tx:
+            row = await tx.one(_STATE, t=scope.tenant_id, p=scope.project_id, id=plan_id)
+        return str(row["state"])
+
+    async def together(self, scopes: Sequence[Scope], dag: Dag) -> tuple[float, list[Run]]:
+        """Runs a plan of a shape for each scope at once; returns tasks a second of all, and the runs."""
+        drafted = [await self.drafted(scope, dag) for scope in scopes]
+        began = time.perf_counter()
+        runs = await asyncio.gather(*(self.run(*one) for one in drafted))
+        return len(scopes) * len(dag.tasks) / (time.perf_counter() - began), list(runs)
+
+
+@contextlib.asynccontextmanager
+async def planner(bench: Bench, observe: Callable[[Planner], None] | None = None) -> AsyncIterator[Planner]:
+    """Yields a planner that owns every shard; `observe` sees it before anything runs."""
+    collect_rarely()
+    database = await Database.open(
+        bench.app_dsn, bench.context_key, "haas-bench", data_key=bench.data_key, pool_max=POOL_MAX
+    )
+    doorbell = Doorbell(database)
+    await doorbell.start()
+    made = Planner(database, doorbell, Operations(database, doorbell))
+    attempts, owned = Attempts(made.work, ROOM), asyncio.Event()
+
+    async def own(lease: Lease) -> None:
+        number = int(lease.name.removeprefix("shard/"))
+        made.shards[number] = Shard(lease.name, PlanLog(number, lease, database), doorbell, attempts)
+        if len(made.shards) == SHARDS:
+            owned.set()
+        await made.shards[number].run()
+
+    keeper = LeaseKeeper(database, "bench", [f"shard/{n}" for n in range(SHARDS)], own)
+    if observe is not None:
+        observe(made)
+    await keeper.start()
+    try:
+        async with asyncio.timeout(30):
+            await owned.wait()
+        yield made
+    finally:
+        await keeper.stop()
+        await attempts.stop()
+        await doorbell.stop()
+        await database.close()
