@@ -88,8 +88,8 @@ def _freed_while_running() -> AbstractContextManager[Any]:
 
 
 def _leaked_room() -> AbstractContextManager[Any]:
-    def ended(self: Attempts, key: Any, assignment: Any) -> None:
-        del self._under_way[key]
+    def ended(self: Attempts, key: Any, assignment: Any, *_: Any) -> None:
+        del self._under_way[key], self._reports[key]
         if assignment.attempt > 1:
             return
         self.release(assignment.scope.tenant_id, 1)

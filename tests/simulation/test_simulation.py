@@ -14,12 +14,14 @@ from tests.simulation.world import simulate
 
 #: Seeds of a run of the tests, in parts that share the processes; more: `python -m tests.simulation seeds 100000`.
 SEEDS, PARTS = 2000, 8
+#: Rare ones that showed a fault: attempts that outlived their owner in its own process.
+FOUND = (6935,)
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_fails_every_plan_ends_as_its_history_says_and_nothing_is_left(part: int) -> None:
-    for seed in range(part, SEEDS, PARTS):
+    for seed in (*range(part, SEEDS, PARTS), *FOUND[part::PARTS]):
         assert not simulate(seed).violations, f"python -m tests.simulation {seed}"
 
 

@@ -221,3 +221,17 @@ def test_a_refused_revision_leaves_nothing_behind() -> None:
     with pytest.raises(Refused):
         domain.replan(plan, "ana", [task("T-1")], [], "", 0)
     assert (plan.state, plan.version) == ("failed", version)
+
+
+def test_a_map_that_was_called_off_before_its_report_reports_once_the_plan_goes_on() -> None:
+    plan = running(task("T-1"), map_of("T-2", "T-1"), task("T-3", policy=Policy(on_failure="fail")))
+    done(plan, "T-1")
+    domain.expand(plan, "T-2", 1, [task("T-2.1")], 0)
+    domain.start(plan, 0, 20)
+    done(plan, "T-2.1")
+    fail(plan, "T-3")
+    assert (plan.state, plan.tasks["T-2"].state) == ("failed", "cancelled")
+    domain.retry(plan, "ana", "T-3", "", 0)
+    domain.start(plan, 0, 20)
+    done(plan, "T-2", "T-3")
+    assert plan.state == "completed"

@@ -15,6 +15,8 @@ from tests.support.plan_walk import COMMANDS, Walk, step, walked
 
 #: Seeds of a run of the tests, in as many parts as share the processes.
 SEEDS, PARTS = 4000, 4
+#: Rare ones that showed a fault: what was called off between its tasks' ends and its report, and below another.
+FOUND = (30683, 33357, 36349, 46455)
 chances = st.randoms(use_true_random=False)
 
 
@@ -68,7 +70,7 @@ TestAnyPlan = AnyPlan.TestCase
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_happens_to_a_plan_its_counts_hold_a_replay_is_the_same_and_it_ends(part: int) -> None:
-    for seed in range(part, SEEDS, PARTS):
+    for seed in (*range(part, SEEDS, PARTS), *FOUND[part::PARTS]):
         walked(seed)
 
 

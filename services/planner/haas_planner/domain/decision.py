@@ -134,6 +134,16 @@ class Decision:
         if plan.incomplete.get(parent_id, 0) == 0:
             self.emit("TaskReady", parent_id, phase="report")
 
+    def collect(self, task_id: str) -> None:
+        """Goes on with what was put back to its tasks, where none of those is still to come."""
+        run = self.plan.tasks[task_id]
+        if run.state != "expanded" or self.plan.incomplete.get(task_id, 0) > 0:
+            return
+        if run.task.kind == "map":
+            self._join(run)
+        else:
+            self.emit("TaskReady", task_id, phase="report")
+
     def _join(self, run: TaskRun) -> None:
         """A map ends when enough of its tasks are complete, and fails when too many never will be."""
         plan, map_id = self.plan, run.task.task_id

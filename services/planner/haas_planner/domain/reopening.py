@@ -52,7 +52,10 @@ def called_off(plan: Plan) -> dict[str, bool]:
 def _by_the_task_above(plan: Plan, run: TaskRun) -> bool:
     """Tells whether a task was called off because the one above it was over, and not with the plan."""
     parent = plan.tasks.get(run.parent)
-    return parent is not None and parent.state in ("completed", "failed", "skipped", "superseded")
+    if parent is None:
+        return False
+    over = parent.state in ("completed", "failed", "skipped", "superseded")
+    return over or (parent.state == "cancelled" and _by_the_task_above(plan, parent))
 
 
 def _stays_expanded(plan: Plan, run: TaskRun) -> bool:
@@ -99,6 +102,9 @@ def reopen(decision: Decision, from_task: str, again: Again, reason: str) -> Non
         if run.state not in ("planned", "superseded"):
             decision.emit("TaskReset", task_id)
     decision.skip_unfed()
+    for task_id, wholly in wanted.items():
+        if not wholly:
+            decision.collect(task_id)
 
 
 def _goes_with_another(plan: Plan, task_id: str, again: Again) -> bool:
