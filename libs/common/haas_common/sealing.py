@@ -217,12 +217,14 @@ class Vault:
         Raises HashMismatch for a value that was tampered with, or taken from another place.
         """
         named: dict[tuple[Scope, str], _Key | None] = {}
-        for one in stored:
-            _note_keys(one, named)
+        sealed = [_note_keys(one, named) for one in stored]
         if not named:
             return [one.payload for one in stored]
         await self._find(tx, named, fresh=fresh, lenient=lenient)
-        return [_opened(one, named, lenient=lenient) for one in stored]
+        return [
+            _opened(one, named, lenient=lenient) if is_any else one.payload
+            for one, is_any in zip(stored, sealed, strict=True)
+        ]
 
     async def open_one(self, tx: Tx, stored: Stored) -> dict[str, Any]:
         """Returns one payload; see open_all."""
@@ -379,17 +381,29 @@ def opened_with(stored: Stored, keys: Mapping[str, bytes]) -> tuple[dict[str, An
     return _opened(stored, named, lenient=False), {key_id for _, key_id in named}
 
 
-def _note_keys(stored: Stored, named: dict[tuple[Scope, str], _Key | None]) -> None:
-    tree = _tree(stored.type)
-    if not tree:
-        return
+def _note_keys(stored: Stored, named: dict[tuple[Scope, str], _Key | None]) -> bool:
+    """Notes which keys a payload names; returns whether it holds anything sealed."""
+    tree, found = _tree(stored.type), False
+    if tree:
+        for value in _values_at(stored.payload, tree):
+            if is_sealed(value):
+                named[stored.scope, value["$sealed"]] = None
+                found = True
+    return found
 
-    def note(value: Any, path: str) -> Any:
-        if is_sealed(value):
-            named[stored.scope, value["$sealed"]] = None
-        return value
 
-    _converted(stored.payload, tree, "", note)
+def _values_at(node: Any, tree: Tree | None) -> Iterator[Any]:
+    """Yields the values that the tree names, as they are."""
+    if tree is None:
+        yield node
+    elif "*" in tree:
+        if isinstance(node, list):
+            for value in node:
+                yield from _values_at(value, tree["*"])
+    elif isinstance(node, Mapping):
+        for name, rest in tree.items():
+            if name in node:
+                yield from _values_at(node[name], rest)
 
 
 def _is_empty(value: Any) -> bool:

@@ -10,8 +10,8 @@ from haas_planner.domain import Event, Plan
 from haas_planner.log import Commit, PlanKey
 from haas_planner.store import Change, Command, Trip
 
-#: Events of a commit where one tenant is at work: more would not make it cheaper.
-EVENTS_MAX = 2000
+#: Events of a commit where one tenant is at work: more would not make it cheaper, and its attempts begin later.
+EVENTS_MAX = 600
 #: Where several are: who becomes ready while a commit is under way waits for no more than two of this size.
 EVENTS_SHARED_MAX = 500
 RESULTS_MAX = 2000
