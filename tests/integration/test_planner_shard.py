@@ -18,7 +18,7 @@ from haas_common.eventstore import NewEvent, append
 from haas_common.ids import SHARDS, shard_of
 from haas_common.leases import LeaseKeeper
 from haas_planner import store
-from haas_planner.attempts import Assignment, Attempts
+from haas_planner.attempts import Assignment, Attempts, Made
 from haas_planner.domain import task_to_json
 from haas_planner.graph import Slot, Task
 from haas_planner.log import PlanLog
@@ -313,3 +313,44 @@ async def test_many_plans_of_many_shards_complete_side_by_side(database: TestDat
             seqs = [r["seq"] for r in await tx.all(whole)]
     assert {row["state"] for row in ends} == {"completed"}
     assert json.dumps(seqs) == json.dumps(list(range(1, len(seqs) + 1)))
+
+
+async def test_a_failure_that_no_line_of_a_batch_can_hold_stands_in_the_read_model_as_it_is(
+    database: TestDatabase,
+) -> None:
+    said = "a\x1fb, c\x1ed\x1df"
+
+    async def work(assignment: Assignment) -> dict[str, str]:
+        raise errors.ToolFailed(said, tool="x")
+
+    query = Query("failure", "", "SELECT failure FROM tasks_read WHERE plan_id = %(id)s AND task_id = 'T-1'")
+    async with fleet_of(database, work) as fleet:
+        await fleet.create("pl-00000041", [task(1, attempts_max=1), task(2, 1)])
+        await fleet.command("pl-00000041", "run", "r")
+        row = await fleet.over("pl-00000041")
+        async with fleet.database.tenant_tx(SCOPE) as tx:
+            assert (await tx.one(query, id="pl-00000041"))["failure"] == said
+    assert row["state"] == "failed"
+    assert said in str(row["failure"])
+
+
+async def test_nothing_is_written_under_a_key_that_was_destroyed_since_it_was_used(database: TestDatabase) -> None:
+    async def work(assignment: Assignment) -> Made:
+        return Made(values={slot.name: "private" for slot in assignment.task.writes})
+
+    keys = (
+        "SELECT DISTINCT payload #>> '{values,$sealed}' FROM haas.events"
+        " WHERE stream = %s AND event_type = 'TaskCompleted'"
+    )
+    async with fleet_of(database, work) as fleet:
+        used = []
+        for plan_id in ("pl-00000042", "pl-00000043"):
+            await fleet.create(plan_id, [task(1)], request_id=f"c-{plan_id}")
+            await fleet.command(plan_id, "run", f"r-{plan_id}")
+            assert (await fleet.over(plan_id))["state"] == "completed"
+            with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+                used += [row[0] for row in admin.execute(keys, (f"plan/{plan_id}",)).fetchall()]
+                admin.execute(
+                    "UPDATE haas.data_keys SET wrapped = NULL, destroyed_at = now() WHERE destroyed_at IS NULL"
+                )
+    assert len(used) == len(set(used)) == 2
