@@ -55,6 +55,10 @@ DOORBELL_LOST = Counter(
     "haas_doorbell_connections_lost", "Times that a connection of the doorbell was lost; it polls meanwhile.",
     registry=REGISTRY,
 )  # fmt: skip
+QUARANTINED = Gauge(
+    "haas_planner_quarantined", "Plans that a fault keeps from being decided; the others of their shards go on.",
+    registry=REGISTRY,
+)  # fmt: skip
 
 _REQUEST_BYTES_MAX = 8192
 _ANSWER_S = 2.0

@@ -1,8 +1,9 @@
-"""What keeps ready tasks back beside room, and who does them: slots, breakers of tools, agents. Pure."""
+"""What keeps ready tasks back beside room, and who does them: slots, breakers of tools, agents, quarantine."""
 
 import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from haas_common import metrics
 from haas_common.db import Scope
 from haas_planner.agents.domain import Roster, assign
 from haas_planner.domain import Plan, TaskRun
@@ -24,6 +25,21 @@ def keys_of(plan: Plan, run: TaskRun, limits: Limits) -> list[tuple[str, str, in
     if limits.tenant_max:
         found.append(("*", "tenant", limits.tenant_max))
     return found
+
+
+class Quarantine(set[tuple[Scope, str]]):
+    """A shard's plans that a fault of ours keeps from being decided; the others go on. Counted over all shards."""
+
+    def add(self, key: tuple[Scope, str]) -> None:
+        """Leaves a plan alone."""
+        if key not in self:
+            metrics.QUARANTINED.inc()
+        super().add(key)
+
+    def clear(self) -> None:
+        """Forgets all: the shard's next owner tries them again."""
+        metrics.QUARANTINED.dec(len(self))
+        super().clear()
 
 
 class Holds:

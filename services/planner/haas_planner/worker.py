@@ -23,7 +23,7 @@ from haas_planner.domain import Event, Plan, Refused
 from haas_planner.fair import Turns
 from haas_planner.graph import Task
 from haas_planner.hearing import Bells, listen, ring
-from haas_planner.holds import Holds
+from haas_planner.holds import Holds, Quarantine
 from haas_planner.log import Log, PlanKey
 from haas_planner.pipeline import Pipeline
 from haas_planner.store import NO_LIMITS, Command, Limits
@@ -75,8 +75,7 @@ class Shard:
         self._tasks, self._commands_due = 0, True
         # Folded plans whose running attempts may have died with another owner.
         self._unchecked: set[PlanKey] = set()
-        # Plans that a fault of ours keeps from being decided; the others go on.
-        self._quarantined: set[PlanKey] = set()
+        self._quarantined = Quarantine()
         # Ended plans that a command names and whose events went with old history.
         self._gone: set[PlanKey] = set()
         # The next command waits for the end of the commit that creates its plan.
@@ -107,6 +106,7 @@ class Shard:
                 self._wake.clear()
         finally:
             listener.cancel()
+            self._quarantined.clear()
             await self._commits.stop()
             self._attempts.off_room(self.name, self._poke)
             self._timers.stop()

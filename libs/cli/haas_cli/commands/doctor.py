@@ -1,4 +1,4 @@
-"""`haas doctor`: what the fleet needs from this machine, a sentence each."""
+"""`haas doctor`: what the fleet needs from this machine, and of one that runs its plans, a sentence each."""
 
 import json
 import os
@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
+from haas_cli.commands import metrics
 from haas_cli.errors import CliError, Exit, FleetError
 from haas_cli.fleet import envoy
 from haas_cli.fleet.home import Home
-from haas_cli.fleet.parts import choose_ports, embedded_postgres, embedded_valkey
+from haas_cli.fleet.parts import choose_ports, embedded_postgres, embedded_valkey, replicas
 from haas_cli.fleet.process import Command, spawn, unprivileged
 from haas_cli.fleet.state import is_running, read
 
@@ -121,6 +122,20 @@ def _user(home: Home) -> str:
     return f"PostgreSQL runs as user id {identity.uid}, in private mounts where that is needed."
 
 
+def _plans(home: Home) -> str:
+    """Of a fleet that runs: whether every plan can be decided."""
+    if not is_running(home):
+        return "No fleet runs here."
+    number = 0.0
+    for part in replicas("planner", read(home).parts):
+        told = metrics.samples(metrics.told(home, part))
+        number += sum(float(str(one["value"])) for one in told if one["name"] == "haas_planner_quarantined")
+    if number:
+        are = "plan is" if number == 1 else "plans are"
+        raise FleetError(f"{number:.0f} {are} quarantined: log/planner.log says which and why.")
+    return "No plan is quarantined."
+
+
 def _setup(_: Home) -> str:
     stamp = Path(sys.prefix) / "haas-setup"
     if not stamp.is_file() or stamp.with_name("haas-setup.unfinished").exists():
@@ -137,4 +152,5 @@ CHECKS: dict[str, Callable[[Home], str]] = {
     "state": _state,
     "user": _user,
     "port": _port,
+    "plans": _plans,
 }

@@ -27,18 +27,19 @@ def command(service: str | None, as_json: bool) -> int:
     home = Home.from_env()
     found = read(home)
     names = [name for wanted in ([service] if service else SERVICES) for name in replicas(wanted, found.parts)]
-    told = {name: _told(home.run / "metrics" / f"{name}.sock", name) for name in names}
+    texts = {name: told(home, name) for name in names}
     if as_json:
-        api.print_json({name: _samples(text) for name, text in told.items()})
+        api.print_json({name: samples(text) for name, text in texts.items()})
         return int(Exit.OK)
-    for name, text in told.items():
+    for name, text in texts.items():
         if len(names) > 1:
             click.echo(f"# {name}")
         click.echo(text, nl=False)
     return int(Exit.OK)
 
 
-def _samples(text: str) -> list[dict[str, object]]:
+def samples(text: str) -> list[dict[str, object]]:
+    """Returns each sample of a Prometheus text: its name, labels and value."""
     from prometheus_client.parser import text_string_to_metric_families
 
     return [
@@ -48,8 +49,9 @@ def _samples(text: str) -> list[dict[str, object]]:
     ]
 
 
-def _told(path: Path, service: str) -> str:
-    """Asks a service. Raises Unavailable where it does not answer."""
+def told(home: Home, part: str) -> str:
+    """Returns what a part of the running fleet counts. Raises Unavailable where it does not answer."""
+    path = home.run / "metrics" / f"{part}.sock"
     connection = http.client.HTTPConnection("localhost", timeout=_ANSWER_S)
     try:
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -58,6 +60,6 @@ def _told(path: Path, service: str) -> str:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()
     except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"The {service} service does not answer: see `haas status`.") from error
+        raise Unavailable(f"The {part} service does not answer: see `haas status`.") from error
     finally:
         connection.close()
