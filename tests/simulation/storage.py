@@ -204,6 +204,13 @@ class Storage:
             self.slots[(tenant_id, project_id, key, free)] = wish.holder
         return bool(held or free)
 
+    def sweep(self, key: PlanKey) -> None:
+        """Gives back what tasks of a plan hold that do not run."""
+        runs = self.streams[key].plan.tasks if key in self.streams else {}
+        for where, (scope, plan_id, task_id) in list(self.slots.items()):
+            if (scope, plan_id) == key and (task_id not in runs or runs[task_id].state != "running"):
+                del self.slots[where]
+
     def free(self, holder: Holder) -> None:
         """Gives slots back."""
         for where in [w for w, who in self.slots.items() if who == holder]:
@@ -262,6 +269,8 @@ class SimLog:
         """See Log."""
         await self._call("load", self._storage.faults.refused)
         limits = self._storage.limits
+        for key in keys:
+            self._storage.sweep(key)
         return [Loaded(k, self._storage.fold(k), limits=limits.get(k[0].tenant_id, NO_LIMITS)) for k in keys]
 
     async def breakers(self, scopes: Iterable[Scope]) -> list[OpenBreaker]:

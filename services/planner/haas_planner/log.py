@@ -1,6 +1,7 @@
 """What a shard asks of storage, and PostgreSQL's answer: every call is fenced by the shard's lease (design 2)."""
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from haas_planner.agents.domain import Roster
 from haas_planner.domain import Plan
 from haas_planner.store import Change, Command, Limits, SlotWish, Trip
 
+_log = logging.getLogger(__name__)
 PlanKey = tuple[Scope, str]
 #: How long a project's agents are known before they are read anew.
 ROSTER_S = 10.0
@@ -113,8 +115,9 @@ class PlanLog:
 
     async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
         """See Log."""
-        found = []
-        async with self._database.batch_tx(self._lease, {scope for scope, _ in keys}, timeout_s=60) as tx:
+        found, swept = [], 0
+        scopes = {s for scope, _ in keys for s in (scope, Scope(scope.tenant_id, "*"))}
+        async with self._database.batch_tx(self._lease, scopes, timeout_s=60) as tx:
             for scope, plan_id in keys:
                 try:
                     plan, trace_id = await store.load_plan(tx, scope, plan_id)
@@ -125,9 +128,12 @@ class PlanLog:
                     found.append(Loaded((scope, plan_id), None, fault=f"{type(error).__name__}: {error}"))
                 else:
                     limits = await store.limits_of(tx, scope, plan)
+                    swept += await store.sweep_slots(tx, scope, plan)
                     found.append(
                         Loaded((scope, plan_id), plan, trace_id, limits=limits, roster=await self._roster(tx, scope))
                     )
+        if swept:
+            _log.info("%s: %d slots were held for what never began", self._lease.name, swept)
         return found
 
     async def _roster(self, tx: Tx, scope: Scope) -> Roster | None:

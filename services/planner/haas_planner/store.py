@@ -182,6 +182,13 @@ async def free_slots(tx: Tx, holders: Iterable[tuple[Scope, str, str]]) -> None:
         await tx.run(SQL.free_slots, rows=json.dumps(rows))
 
 
+async def sweep_slots(tx: Tx, scope: Scope, plan: Plan) -> int:
+    """Gives back what tasks of a plan hold that do not run; returns how many slots that were."""
+    running = [task_id for task_id, run in plan.tasks.items() if run.state == "running"]
+    where = {"tenant_id": scope.tenant_id, "plan_project": scope.project_id, "plan_id": plan.plan_id}
+    return await tx.run(SQL.sweep_slots, **where, running=running)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class OpenBreaker:
     """A tool of a project that failed lately. `until_us`: left alone until then; 0: not (yet)."""

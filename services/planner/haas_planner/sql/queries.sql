@@ -77,6 +77,12 @@ DELETE FROM task_slots AS s
  WHERE s.tenant_id = w.tenant_id AND s.project_id IN (w.plan_project, '*') AND s.plan_project = w.plan_project
    AND s.plan_id = w.plan_id AND s.task_id = w.task_id;
 
+-- sweep_slots --
+-- Gives back what tasks of a plan hold that do not run: a commit that was to start them never came to be.
+DELETE FROM task_slots
+ WHERE tenant_id = %(tenant_id)s AND project_id IN (%(plan_project)s, '*') AND plan_project = %(plan_project)s
+   AND plan_id = %(plan_id)s AND task_id <> ALL (%(running)s);
+
 -- known_breakers --
 -- The tools of these projects that failed lately.
 SELECT tenant_id, project_id, tool, failures, until_us FROM breakers;
