@@ -114,6 +114,31 @@ async def test_a_map_over_a_tool_hands_it_what_its_template_asks_for_and_nothing
     assert sorted(asked, key=lambda one: one["n"]) == [{"n": 7, "nth": 0, "shop": 5}, {"n": 8, "nth": 1, "shop": 5}]
 
 
+async def test_a_tool_is_handed_an_uploaded_files_address_and_a_plain_inputs_value(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def tool(name: str, arguments: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
+        asked.append(arguments)
+        return {}
+
+    ref = "sha256:" + "0" * 64
+    inputs = [["results", "table.campaign", ref], ["budget", "value.number", "900"]]
+    params = {"ref": {"$read": "results"}, "limit": {"$read": "budget"}}
+    called = task(
+        1,
+        "tool",
+        [Slot("results", "table.campaign"), Slot("budget", "value.number")],
+        skill="shop.count",
+        params=params,
+    )
+    async with planner_of(database, tmp_path, tool) as planner:
+        await planner.start(PLAN, [called], inputs=inputs)
+        assert (await planner.over(PLAN))["state"] == "completed"
+    assert asked == [{"ref": ref, "limit": 900.0}]
+
+
 async def test_a_wait_ends_by_time_or_by_a_signal_even_one_that_came_early(
     database: TestDatabase, tmp_path: Path
 ) -> None:

@@ -121,12 +121,12 @@ class WorkContext:
         return given.ref if given is not None and given.ref.startswith("sha256:") else None
 
     async def data(self, slot: str) -> Any:
-        """Returns what another task computes with: a value itself, or an artifact's data."""
+        """Returns what another task computes with: a value itself, an artifact's data, an uploaded input's address."""
         if slot in self.assignment.values:
             return self.assignment.values[slot]
         if slot in self.assignment.readable:
             return dict((await self.read(slot)).data)
-        return self.value(slot)
+        return self.input_ref(slot) or self.value(slot)
 
     def value(self, name: str) -> object | None:
         """Returns a plain value: another task's as it is, an input's as a number where it reads as one."""

@@ -251,3 +251,16 @@ def test_the_registry_keeps_its_own_rules() -> None:
         for _, read_type in spec.reads:
             made = any(matches(read_type, t) for s in SPECS for _, t in s.writes)
             assert made or read_type.startswith(("table.", "doc.brief")), (spec.name, read_type)
+
+
+@pytest.mark.parametrize("kind", ["map", "schedule"])
+def test_a_template_that_transforms_is_given_what_the_map_or_the_schedule_adds(kind: str) -> None:
+    expression = {"map": "params.item", "schedule": "params.run"}[kind]
+    item = {"kind": "transform", "skill": "transform", "params": {"expression": expression, "more": 1}}
+    control = {"map": {"over": "items"}, "schedule": {"cron": "* * * * *", "runs_max": 1}}[kind]
+    listed = Task(
+        "T-1", "transform", "transform", "", "", (), (Slot("items", "value.items"),), {"expression": "`1`"}
+    )  # fmt: skip
+    reads = (Slot("items", "value.items", "T-1"),)
+    each = Task("T-2", kind, kind, "", "", reads, (Slot("v", "data.v"),), control={**control, "item": item})
+    check(Graph((listed, each), INPUTS))
