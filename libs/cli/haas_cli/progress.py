@@ -46,6 +46,7 @@ class Board:
     done: list[str] = field(default_factory=list)
     end: str = ""
     why: str = ""
+    report: str = ""
 
     def hear(self, event: "Event") -> None:
         """Takes an event."""
@@ -63,9 +64,10 @@ class Board:
         elif event.type == "TaskRetryScheduled" and event.task_id in self.tasks:
             self.tasks[event.task_id].note = f"again after: {payload.get('message', '')}"
         elif event.type == "PlanReopened":
-            self.end = self.why = ""
+            self.end = self.why = self.report = ""
         elif event.type in ENDS:
             self.end, self.why = ENDS[event.type], str(payload.get("failure") or payload.get("reason") or "")
+            self.report = str(payload.get("report") or "")
 
     def counts(self) -> str:
         """Returns how many tasks stand where, e.g. "3 completed, 1 running, 4 planned"."""
@@ -93,7 +95,7 @@ def follow(plan_id: str, events: Iterable["Event"], as_json: bool) -> int:
             click.echo(line(event))
         click.echo(f"plan {plan_id}: {board.end or 'not over'}; {board.counts()}")
     if board.why and not as_json:
-        click.echo(board.why, err=True)
+        click.echo(f"{board.why}\n\n{board.report}".rstrip(), err=True)
     return int(Exit.OK if board.end == "completed" else Exit.FAILED)
 
 

@@ -76,11 +76,11 @@ def _told(answer: "Message", as_json: bool) -> int:
     return int(Exit.OK)
 
 
-def acting(scope: tuple[str, str], role: str) -> AbstractContextManager["HaasClient"]:
+def acting(scope: tuple[str, str], role: str, agents: tuple[str, ...] = ()) -> AbstractContextManager["HaasClient"]:
     """Returns a client whose token, where it is one of its own, holds a role: one of the fleet's, or of approvals."""
     if role in ("", *_ROLES):
-        return api.client(scope, role or "member")
-    return api.client(scope, decides=(role,))
+        return api.client(scope, role or "member", agents=agents)
+    return api.client(scope, decides=(role,), agents=agents)
 
 
 # ── The plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────
