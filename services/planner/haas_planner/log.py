@@ -162,9 +162,9 @@ class PlanLog:
     async def commit(self, commit: Commit) -> int:
         """See Log."""
         scopes = {Scope(c.plan.tenant_id, c.plan.project_id) for c in commit.changes}
-        scopes |= (
-            {c.scope for c, _ in commit.decided} | {s for s, _, _ in commit.freed} | {t.scope for t in commit.trips}
-        )
+        scopes |= {c.scope for c, _ in commit.decided} | {t.scope for t in commit.trips}
+        # A tenant's own limit stands under no project.
+        scopes |= {one for scope, _, _ in commit.freed for one in (scope, Scope(scope.tenant_id, "*"))}
         async with self._database.batch_tx(self._lease, scopes) as tx:
             at_us = await store.save(tx, self._lease, commit.changes, commit.trips, commit.prepared)
             if commit.decided:
