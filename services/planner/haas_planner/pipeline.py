@@ -127,7 +127,8 @@ class Pipeline:
         """Ends the commit that is under way, and forgets all that is not known to be kept."""
         if self._flight is not None:
             self._flight[1].cancel()
-            await asyncio.wait([self._flight[1]])
+            # However it ended, nobody asks any more: most often because the lease is somebody else's.
+            await asyncio.gather(self._flight[1], return_exceptions=True)
         for batch in reversed(self.undone()):
             self._owner.forget(batch)
             batch.clear()
