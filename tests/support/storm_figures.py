@@ -18,7 +18,7 @@ def lines(rounds: Sequence[Mapping[str, Any]], seed: int) -> list[str]:
     bouts = [bout for one in rounds for bout in one["bouts"]]
     total = {name: sum(one[name] for one in rounds) for name in rounds[0] if name not in ("round", "s", "bouts")}
     told.append(
-        f"storm: {len(rounds)} rounds, {len(bouts)} faults, {total['tasks']} tasks: 0 lost, 0 twice, 0 stuck; "
+        f"storm: {len(rounds)} rounds, {total['faults']} faults, {total['tasks']} tasks: 0 lost, 0 twice, 0 stuck; "
         f"{total['attempts']} attempts ({total['lost']} ended with their process); "
         f"{total['tool_attempts']} attempts at {total['effects']} effects of tools, each had once; "
         f"{total['raw_calls']} calls of another service, {total['taken']} of them taken"

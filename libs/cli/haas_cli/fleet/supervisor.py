@@ -22,8 +22,9 @@ from haas_cli.fleet.parts import Part
 from haas_cli.fleet.process import Command, spawn
 
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.1, 5.0
-# A part that lived this long has recovered: its next death starts at the shortest pause again.
-_HEALTHY_S = 30.0
+# A part that lived this long has recovered: its next death starts at the shortest pause again. Twice the longest pause:
+# with 30 s, a database that was killed once in 20 s soon stayed away for 5 s each time.
+_HEALTHY_S = 10.0
 _FIRST_STARTS_MAX = 3
 _READ_BYTES = 64 * 1024
 
