@@ -33,7 +33,7 @@ ROOM = 1024
 POOL_MAX = 8
 #: A run that takes longer has failed.
 RUN_LIMIT_S = 90.0
-_FACTS: dict[str, Any] = {
+FACTS: dict[str, Any] = {
     "objective": "To do nothing.", "intent": "bench", "language": "en", "slots": {}, "brief_artifact_id": "",
     "profile_id": "bench", "profile_version": 1, "goals": [], "inputs": [],
 }  # fmt: skip
@@ -110,7 +110,7 @@ class Planner:
 
     async def create(self, scope: Scope, plan_id: str, tasks: Sequence[Task]) -> None:
         """Creates a plan."""
-        body = {"facts": _FACTS, "tasks": [task_to_json(task) for task in tasks]}
+        body = {"facts": FACTS, "tasks": [task_to_json(task) for task in tasks]}
         command = Command(scope, plan_id, f"create-{plan_id}", "create", body, "bench", _TRACE)
         await self.operations.decide(command, must_exist=False)
 
@@ -154,12 +154,14 @@ class Planner:
 async def planner(bench: Bench, observe: Callable[[Planner], None] | None = None) -> AsyncIterator[Planner]:
     """Yields a planner that owns every shard; `observe` sees it before anything runs."""
     collect_rarely()
-    database = await Database.open(
-        bench.app_dsn, bench.context_key, "haas-bench", data_key=bench.data_key, pool_max=POOL_MAX
-    )
+    database, callers = [
+        await Database.open(bench.app_dsn, bench.context_key, name, data_key=bench.data_key, pool_max=POOL_MAX)
+        for name in ("haas-bench", "haas-bench-callers")
+    ]
     doorbell = Doorbell(database)
     await doorbell.start()
-    made = Planner(database, doorbell, Operations(database, doorbell))
+    # A hundred callers at once wait among themselves, not before the shards.
+    made = Planner(callers, doorbell, Operations(callers, doorbell))
     attempts, owned = Attempts(made.work, ROOM), asyncio.Event()
 
     async def own(lease: Lease) -> None:
@@ -181,4 +183,5 @@ async def planner(bench: Bench, observe: Callable[[Planner], None] | None = None
         await keeper.stop()
         await attempts.stop()
         await doorbell.stop()
+        await callers.close()
         await database.close()
