@@ -352,6 +352,34 @@ async def test_no_more_run_under_a_concurrency_key_than_it_allows_over_all_plans
     assert most == 2
 
 
+@pytest.mark.parametrize(
+    "away",
+    [
+        errors.LimiterUnavailable(),
+        errors.Overloaded(retry_after_s=1),
+        errors.DatabaseUnavailable(),
+        errors.ServiceUnavailable(),
+    ],
+    ids=lambda error: error.reason,
+)
+async def test_a_part_of_the_fleet_that_is_away_for_a_while_is_not_the_tasks_failure(
+    database: TestDatabase, tmp_path: Path, away: errors.HaasError
+) -> None:
+    calls = 0
+
+    async def tool(name: str, arguments: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        if calls < 5:
+            raise away
+        return {"n": calls}
+
+    async with planner_of(database, tmp_path, tool) as planner:
+        await planner.start(PLAN, [task(1, "tool", skill="shop.count", attempts_max=1, backoff_s=0)])
+        row = await planner.over(PLAN)
+    assert (row["state"], calls) == ("completed", 5)
+
+
 async def test_a_tool_that_fails_too_often_is_left_alone_for_a_while_and_tried_again(
     database: TestDatabase, tmp_path: Path
 ) -> None:

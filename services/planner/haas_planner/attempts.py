@@ -26,8 +26,10 @@ _FINAL = frozenset(
         "ARTIFACT_STATUS_CONFLICT", "DATA_ERASED",
     }
 )  # fmt: skip
-#: Errors that end an attempt with whoever did it: they are not the task's fault.
-_LOST = frozenset({"WORKER_LOST"})
+#: Errors that end an attempt with whoever did it, or for want of a part of the fleet: they are not the task's fault.
+_LOST = frozenset(
+    {"WORKER_LOST", "DATABASE_UNAVAILABLE", "LIMITER_UNAVAILABLE", "SERVICE_UNAVAILABLE", "OVERLOADED"}
+)  # fmt: skip
 #: The phase in which a failed part is planned anew.
 REPLAN = "replan"
 

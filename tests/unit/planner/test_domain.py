@@ -141,6 +141,18 @@ def test_a_lost_attempt_is_not_counted_as_the_tasks_failure_but_not_forever() ->
     assert plan.tasks["T-1"].attempt == LOSSES_MAX
 
 
+def test_the_first_loss_is_made_good_at_once_and_later_ones_after_growing_pauses() -> None:
+    plan = fresh()
+    domain.create(plan, FACTS, [task("T-1", attempts_max=1)], "ana")
+    domain.run(plan, "ana", 0)
+    delays = []
+    for attempt in range(1, 5):
+        domain.start(plan, 10**18, 9)
+        [scheduled, _] = domain.fail(plan, "T-1", attempt, Failure("LIMITER_UNAVAILABLE", "away", lost=True), 0, 1.0)
+        delays.append(scheduled.payload["delay_s"])
+    assert delays == [0.0, 0.5, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("state", ["", "running", "completed", "failed", "cancelled"])
 def test_only_a_created_plan_can_be_run(state: str) -> None:
     plan = fresh()

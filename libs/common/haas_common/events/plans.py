@@ -171,7 +171,7 @@ class TaskRetryScheduled(TaskFailed):
 
     attempt: Number = Field(description="The attempt that failed.")
     failures: Count = Field(description="How many attempts failed by the task's fault.")
-    losses: Count = Field(description="How many attempts ended with their worker.")
+    losses: Count = Field(description="How many ended with their worker, or for want of a part of the fleet.")
     delay_s: float = Field(ge=0, description="How long the next one waits, in seconds.")
 
 

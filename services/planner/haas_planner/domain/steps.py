@@ -188,7 +188,9 @@ def fail(plan: Plan, task_id: str, attempt: int, failure: Failure, now_us: int, 
     if failure.usage:
         more["usage"] = dict(failure.usage)
     if _may_retry(run.task, failure, failures, losses):
-        delay_s = 0.0 if failure.lost else backoff_s(run.task.policy, failures, jitter)
+        # At once after the first loss: somebody else does it. What is lost again waits for a part that is away.
+        nth = losses - 1 if failure.lost else failures
+        delay_s = backoff_s(run.task.policy, nth, jitter) if nth else 0.0
         decision.emit(
             "TaskRetryScheduled", task_id, attempt=attempt, reason=failure.reason, message=failure.message,
             failures=failures, losses=losses, delay_s=round(delay_s, 3), **more,
