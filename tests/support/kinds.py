@@ -93,6 +93,13 @@ class Planner:
         self.doorbell = doorbell
         self.attempts = attempts
         self.operations = Operations(database, doorbell)
+        self.scope = SCOPE
+
+    def of(self, scope: Scope) -> "Planner":
+        """The same planner as another tenant's or project's people see it."""
+        found = Planner(self.database, self.doorbell, self.attempts)
+        found.scope = scope
+        return found
 
     async def create(self, plan_id: str, tasks: Sequence[Task], **facts: Any) -> str:
         whole = {
@@ -100,11 +107,12 @@ class Planner:
             "profile_id": "one_v1", "profile_version": 1, "goals": [], "inputs": [], "repairs_max": 3, **facts,
         }  # fmt: skip
         body = {"facts": whole, "tasks": [task_to_json(t) for t in tasks]}
-        command = Command(SCOPE, plan_id, "r-create", "create", body, "ana", "")
+        command = Command(self.scope, plan_id, "r-create", "create", body, "ana", "")
         return str((await self.operations.decide(command, must_exist=False))["state"])
 
     async def tell(self, plan_id: str, kind: str, request_id: str = "", **body: Any) -> str:
-        return await self.operations.command(Command(SCOPE, plan_id, request_id or f"r-{kind}", kind, body, "ana", ""))
+        command = Command(self.scope, plan_id, request_id or f"r-{kind}", kind, body, "ana", "")
+        return await self.operations.command(command)
 
     async def start(self, plan_id: str, tasks: Sequence[Task], **facts: Any) -> None:
         await self.create(plan_id, tasks, **facts)
@@ -115,7 +123,7 @@ class Planner:
         with self.doorbell.bell("events") as bell:
             async with asyncio.timeout(30):
                 while True:
-                    async with self.database.tenant_tx(SCOPE) as tx:
+                    async with self.database.tenant_tx(self.scope) as tx:
                         row = await tx.maybe(_PLAN, id=plan_id)
                         tasks = await tx.all(_TASKS, id=plan_id)
                     found = {**(row or {"state": ""}), "tasks": {t["task_id"]: t["status"] for t in tasks}}
@@ -129,16 +137,16 @@ class Planner:
         return await self.until(plan_id, lambda row: row["state"] in ("completed", "failed", "cancelled"))
 
     async def history(self, plan_id: str) -> list[tuple[str, str, dict[str, Any]]]:
-        async with self.database.tenant_tx(SCOPE) as tx:
+        async with self.database.tenant_tx(self.scope) as tx:
             return [(r["event_type"], r["task_id"], r["payload"]) for r in await tx.all(_EVENTS, s=f"plan/{plan_id}")]
 
     async def breakers(self, tool: str) -> list[str]:
-        async with self.database.tenant_tx(SCOPE) as tx:
+        async with self.database.tenant_tx(self.scope) as tx:
             return [r["event_type"] for r in await tx.all(_BREAKERS, s=f"breaker/{tool}")]
 
     async def plan(self, plan_id: str) -> Plan:
-        async with self.database.tenant_tx(SCOPE) as tx:
-            return (await store.load_plan(tx, SCOPE, plan_id))[0]
+        async with self.database.tenant_tx(self.scope) as tx:
+            return (await store.load_plan(tx, self.scope, plan_id))[0]
 
 
 async def no_tool(tool: str, arguments: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
@@ -148,9 +156,14 @@ async def no_tool(tool: str, arguments: dict[str, Any], assignment: Assignment) 
 
 @contextlib.asynccontextmanager
 async def planner_of(
-    database: Any, folder: Path, tool: Tool = no_tool, profile: str = PROFILE, room: int = 16
+    database: Any,
+    folder: Path,
+    tool: Tool = no_tool,
+    profile: str = PROFILE,
+    room: int = 16,
+    shards: Sequence[int] = range(SHARDS),
 ) -> AsyncIterator[Planner]:
-    """Runs a planner on a test's database."""
+    """Runs a planner on a test's database, the owner of these shards."""
     with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
         connection.execute("INSERT INTO haas.tenants (tenant_id) VALUES ('t-one') ON CONFLICT DO NOTHING")
         connection.execute("INSERT INTO haas.projects VALUES ('t-one', 'p-main') ON CONFLICT DO NOTHING")
@@ -169,7 +182,7 @@ async def planner_of(
         number = int(lease.name.removeprefix("shard/"))
         await Shard(lease.name, PlanLog(number, lease, opened), doorbell, attempts, tools_of=tools_of).run()
 
-    keeper = LeaseKeeper(opened, "planner@test", [f"shard/{n}" for n in range(SHARDS)], own)
+    keeper = LeaseKeeper(opened, "planner@test", [f"shard/{n}" for n in shards], own)
     await keeper.start()
     try:
         yield Planner(opened, doorbell, attempts)

@@ -1,4 +1,4 @@
-"""Whose turn it is: tenants share by weighted round-robin, a tenant's plans by priority and then in turn. Pure."""
+"""Whose turn it is: tenants share by weighted round-robin, of a tenant's plans who was served longest ago. Pure."""
 
 import heapq
 import itertools
@@ -12,13 +12,20 @@ HEADROOM = 8
 
 
 class Turns(Generic[Key]):
-    """Keys that wait for their turn, by tenant. A tenant of weight 3 has three turns where one of weight 1 has one."""
+    """Keys that wait for their turn, by tenant. A tenant of weight 3 has three turns where one of weight 1 has one.
+
+    Of a tenant's keys those of the highest priority come first; of these, who was served longest ago; of these,
+    who waits longest. Waiting alone would not do: whoever has all the room is pushed again with each of its
+    results, before there is room for anybody else.
+    """
 
     def __init__(self, weight_of: Callable[[str], int] = lambda _tenant: 1) -> None:
         self._weight_of = weight_of
         self._number = itertools.count()
-        self._waiting: OrderedDict[str, list[tuple[int, int, Key]]] = OrderedDict()
-        self._at: dict[Key, tuple[str, tuple[int, int, Key]]] = {}
+        self._waiting: OrderedDict[str, list[tuple[int, int, int, Key]]] = OrderedDict()
+        self._at: dict[Key, tuple[str, tuple[int, int, int, Key]]] = {}
+        # When a key was served last, as a number that only grows.
+        self._served: dict[Key, int] = {}
         # Turns that the tenant in front has left.
         self._left = 0
 
@@ -41,8 +48,8 @@ class Turns(Generic[Key]):
         if known is not None:
             if -known[1][0] >= priority:
                 return
-            self.drop(key)
-        entry = (-priority, next(self._number), key)
+            del self._at[key]
+        entry = (-priority, self._served.get(key, 0), next(self._number), key)
         heapq.heappush(self._waiting.setdefault(tenant, []), entry)
         self._at[key] = (tenant, entry)
 
@@ -67,16 +74,44 @@ class Turns(Generic[Key]):
         heap, found = self._waiting[tenant], None
         while heap and found is None:
             entry = heapq.heappop(heap)
-            if self._at.get(entry[2], ("", ()))[1] == entry:
-                found = entry[2]
+            if self._at.get(entry[3], ("", ()))[1] == entry:
+                found = entry[3]
                 del self._at[found]
         if not heap:
             del self._waiting[tenant]
         return found
 
+    def served(self, key: Key, much: int) -> None:
+        """Notes that a key got something in its turn, if it did: it comes behind those that did not."""
+        if much:
+            self._served[key] = next(self._number)
+
+    def place(self, key: Key) -> tuple[int, int, int]:
+        """Returns where a key that waits stands among those of its tenant: the lowest comes first."""
+        return self._at[key][1][:3]
+
     def drop(self, key: Key) -> None:
-        """Forgets a key, if it waits; its place in the heap is passed over later."""
+        """Forgets a key; its place in the heap, if it waits, is passed over later."""
         self._at.pop(key, None)
+        self._served.pop(key, None)
+
+
+class Activity:
+    """Which tenants were at work lately: with one alone, batches are large; with several, nobody waits for long."""
+
+    def __init__(self, for_s: float = 1.0) -> None:
+        self._for_s = for_s
+        self._seen: dict[str, float] = {}
+
+    def see(self, tenant: str, now_s: float) -> None:
+        """Something was decided for a tenant."""
+        self._seen[tenant] = now_s
+
+    def tenants(self, now_s: float) -> int:
+        """Returns how many tenants there were."""
+        for tenant in [t for t, at in self._seen.items() if at < now_s - self._for_s]:
+            del self._seen[tenant]
+        return len(self._seen)
 
 
 class Room:

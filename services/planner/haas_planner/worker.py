@@ -343,6 +343,7 @@ class Shard:
             plan, limits = self._plans.get(key), self._limits.get(key, NO_LIMITS)
             if plan is not None and plan.ready and plan.state in ("running", "compensating"):
                 wishes += self._holds.wishes(key[0], plan, limits, self._timers.now_us())
+        wishes.sort(key=lambda wish: self._turns.place((wish.scope, wish.plan_id)))
         wishes = self._holds.ask(wishes, {holder for batch in self._commits.undone() for holder in batch.freed})
         self._holds.granted = await self._storage.take_slots(wishes) if wishes else set()
 
@@ -364,10 +365,9 @@ class Shard:
             agent_of = self._holds.chooser(key[0], key[1])
             events = self._decided(key, batch, lambda: domain.start(plan, now_us, room, may, agent_of), "room")
             started = sum(e.type == "TaskStarted" for e in events)
-            batch.reserve(key, room)
-            if room > started:
-                batch.unreserve(key, room - started)
-                self._attempts.unreserve(key[0].tenant_id, room - started)
+            batch.reserve(key, started)
+            self._turns.served(key, started)
+            self._attempts.unreserve(key[0].tenant_id, room - started)
             blocked = blocked or room < wanted or (may is not None and started < wanted)
             if started and not blocked and plan.ready:
                 return True, False
