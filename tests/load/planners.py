@@ -95,7 +95,9 @@ class Planner:
         task = assignment.task
         if task.kind == "map" and assignment.phase == "run":
             item = task.control["item"]
-            return [template_task(task, item, n, {"index": n - 1}) for n in range(1, task.params["items"] + 1)]
+            numbers = range(1, task.params["items"] + 1)
+            # As the product does (haas_planner.doing): not on the loop.
+            return await asyncio.to_thread(lambda: [template_task(task, item, n, {"index": n - 1}) for n in numbers])
         run = self._runs.get(assignment.plan_id)
         if run is not None:
             run.task(task.task_id)

@@ -11,7 +11,7 @@ from typing import Any
 from haas_common import errors, logs, tracing
 from haas_common.db import Scope
 from haas_planner.domain import Plan, Proposal
-from haas_planner.fair import Room
+from haas_planner.fair import Activity, Room
 from haas_planner.graph import Input, Task
 
 _log = logging.getLogger(__name__)
@@ -178,6 +178,7 @@ class Attempts:
 
     def __init__(self, work: Work, limit: int = ROOM) -> None:
         self._work = work
+        self._activity = Activity()
         #: Tenants' shares, where they are not 1.
         self.weights: dict[str, int] = {}
         self._room = Room(limit, self.weight_of)
@@ -187,6 +188,14 @@ class Attempts:
         self._waking = False
         #: How many attempts each agent has under way here, by scope and agent.
         self.by_agent: collections.Counter[tuple[Scope, str]] = collections.Counter()
+
+    def see(self, tenant: str) -> None:
+        """Something was decided for a tenant."""
+        self._activity.see(tenant, asyncio.get_running_loop().time())
+
+    def tenants(self) -> int:
+        """Returns how many tenants were at work in this process lately."""
+        return self._activity.tenants(asyncio.get_running_loop().time())
 
     def weight_of(self, tenant: str) -> int:
         """Returns a tenant's share beside the others'."""

@@ -13,9 +13,11 @@ from haas_planner.store import Change, Command, Trip
 #: Events of a commit where one tenant is at work: more would not make it cheaper, and its attempts begin later.
 EVENTS_MAX = 600
 #: Where several are: who becomes ready while a commit is under way waits for no more than two of this size.
-EVENTS_SHARED_MAX = 500
+EVENTS_SHARED_MAX = 120
 RESULTS_MAX = 2000
-_QUANTUM, _QUANTUM_SHARED = 1000, 64
+_QUANTUM, _QUANTUM_SHARED = 1000, 40
+#: How many tasks of a large plan join it at once.
+_PLANNED, _PLANNED_SHARED = 500, 60
 #: Where no commit is under way: the server begins with that much, and the rest is decided meanwhile.
 EVENTS_FIRST = 192
 #: An attempt whose task the plan no longer waits for.
@@ -31,16 +33,18 @@ _FREEING = frozenset(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cap:
-    """How large a batch may become, and how much of it one plan's turn may take."""
+    """How large a batch may become, and how much of it one plan's turn or one decision may take."""
 
     events: int = EVENTS_MAX
     quantum: int = _QUANTUM
+    planned: int = _PLANNED
 
     @classmethod
     def of(cls, tenants: int, *, flying: bool) -> "Cap":
-        """Returns the bounds where so many tenants wait for their turn, with a commit under way or none."""
-        events = EVENTS_MAX if tenants <= 1 else EVENTS_SHARED_MAX
-        return cls(events if flying else EVENTS_FIRST, _QUANTUM if tenants <= 1 else _QUANTUM_SHARED)
+        """Returns the bounds where so many tenants are at work, with a commit under way or none."""
+        if tenants > 1:
+            return cls(EVENTS_SHARED_MAX, _QUANTUM_SHARED, _PLANNED_SHARED)
+        return cls(EVENTS_MAX if flying else EVENTS_FIRST)
 
 
 @dataclasses.dataclass(slots=True)
@@ -100,10 +104,6 @@ class Batch:
         """Remembers room that was taken for a plan's attempts."""
         if number:
             self._reserved[key] = self._reserved.get(key, 0) + number
-
-    def unreserve(self, key: PlanKey, number: int) -> None:
-        """Forgets room that was given back."""
-        self._reserved[key] -= number
 
     def reservations(self) -> Iterator[tuple[str, int]]:
         """Yields (tenant, how much) of the room that was taken."""

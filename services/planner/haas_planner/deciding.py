@@ -1,5 +1,6 @@
 """From what came in to a decision of the domain: a command's body, an attempt's outcome."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from haas_common.db import Scope
@@ -17,18 +18,24 @@ _TOOLS_FAULT = frozenset({"TOOL_FAILED", "TOOL_TIMEOUT"})
 _AGAIN = frozenset({"retry", "skip", "rerun", "replan"})
 
 
-def decide_command(plan: Plan, command: Command, now_us: int) -> list[Event]:
-    """Decides a command. Raises Refused."""
+def decide_command(plan: Plan, command: Command, now_us: int, planned_max: int = PLANNED_MAX) -> list[Event]:
+    """Decides a command; of a large plan that is created, `planned_max` tasks join it at once. Raises Refused."""
     if plan.objective == ERASED and command.kind in _AGAIN:
         # What its tasks were to do is gone with the person's data: nothing of it can be done again.
         raise Refused("DATA_ERASED", "The plan's data was erased.", resource="plan", id=plan.plan_id)
+    if command.kind == "create":
+        return _create(plan, command, planned_max)
     return _COMMANDS[command.kind](plan, command, now_us)
 
 
-def _create(plan: Plan, command: Command, now_us: int) -> list[Event]:
+def _create(plan: Plan, command: Command, planned_max: int) -> list[Event]:
     body = command.body
-    tasks = [task_from_json(t) for t in body["tasks"]]
-    return domain.create(plan, body["facts"], tasks, command.actor, done=body.get("done"), planned_max=PLANNED_MAX)
+    # Those that are there already are not read again: a plan of 10,000 comes in many batches.
+    missing = itertools.islice((t for t in body["tasks"] if t["task_id"] not in plan.tasks), planned_max + 1)
+    return domain.create(
+        plan, body["facts"], [task_from_json(t) for t in missing], command.actor, done=body.get("done"),
+        planned_max=planned_max, total=len(body["tasks"]),
+    )  # fmt: skip
 
 
 def _skip(plan: Plan, command: Command, now_us: int) -> list[Event]:
@@ -46,7 +53,6 @@ def _replan(plan: Plan, command: Command, now_us: int) -> list[Event]:
 
 
 _COMMANDS: Mapping[str, Callable[[Plan, Command, int], list[Event]]] = {
-    "create": _create,
     "run": lambda plan, c, now_us: domain.run(plan, c.actor, now_us),
     "cancel": lambda plan, c, now_us: domain.cancel(plan, c.actor, c.body.get("reason", ""), now_us),
     "pause": lambda plan, c, now_us: domain.pause(plan, c.actor, c.body.get("reason", ""), now_us),
@@ -64,18 +70,20 @@ _COMMANDS: Mapping[str, Callable[[Plan, Command, int], list[Event]]] = {
     "rerun": lambda plan, c, now_us: domain.rerun(plan, c.actor, c.body["task_id"], c.body.get("reason", ""), now_us),
     "replan": _replan,
 }
-KINDS = tuple(_COMMANDS)
+KINDS = ("create", *_COMMANDS)
 
 
-def decide_result(plan: Plan, outcome: Outcome, now_us: int, jitter: float) -> list[Event]:
-    """Decides what an attempt's end leads to."""
+def decide_result(
+    plan: Plan, outcome: Outcome, now_us: int, jitter: float, planned_max: int = PLANNED_MAX
+) -> list[Event]:
+    """Decides what an attempt's end leads to; of what a large map expands into, `planned_max` join the plan at once."""
     task_id, attempt = outcome.task_id, outcome.attempt
     if isinstance(outcome, Succeeded):
         made = outcome.result
         usage = {**made.usage, "duration_ms": outcome.duration_ms}
         return domain.complete(plan, task_id, attempt, made.outputs, now_us, values=made.values, usage=usage)
     if isinstance(outcome, Expanded):
-        return domain.expand(plan, task_id, attempt, outcome.tasks, now_us, planned_max=PLANNED_MAX)
+        return domain.expand(plan, task_id, attempt, outcome.tasks, now_us, planned_max=planned_max)
     if attempt < 0 and (task_id not in plan.tasks or attempt != repair_number(plan, task_id)):
         return []  # it failed anew meanwhile
     if isinstance(outcome, Replanned):

@@ -11,6 +11,7 @@ import collections
 import logging
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from haas_common import errors
@@ -25,6 +26,7 @@ from haas_planner.graph import Task
 from haas_planner.hearing import Bells, listen, ring
 from haas_planner.holds import Holds, Quarantine
 from haas_planner.log import Log, PlanKey
+from haas_planner.mailbox import Mailbox
 from haas_planner.pipeline import Pipeline
 from haas_planner.store import NO_LIMITS, Command, Limits
 from haas_planner.timing import Timers
@@ -63,23 +65,20 @@ class Shard:
         self._limits: dict[PlanKey, Limits] = {}
         self._traces: dict[PlanKey, str] = {}
         self._commands: collections.deque[Command] = collections.deque()
-        self._results: collections.deque[Outcome] = collections.deque()
+        self._results: Mailbox[Outcome] = Mailbox()
         # Plans whose turn it is to go on; and those that go on as soon as there is room or a slot.
         self._turns: Turns[PlanKey] = Turns(attempts.weight_of)
         self._blocked: dict[PlanKey, None] = {}
         self._holds = Holds(tools_of, attempts.by_agent)
-        # The projects whose breakers are known.
-        self._scopes: set[Scope] = set()
-        # Plans in memory that only wait, the longest first.
-        self._idle: dict[PlanKey, int] = {}
+        self._scopes: set[Scope] = set()  # whose breakers are known
+        self._idle: dict[PlanKey, int] = {}  # plans in memory that only wait, the longest first
         self._tasks, self._commands_due = 0, True
         # Folded plans whose running attempts may have died with another owner.
         self._unchecked: set[PlanKey] = set()
         self._quarantined = Quarantine()
         # Ended plans that a command names and whose events went with old history.
         self._gone: set[PlanKey] = set()
-        # The next command waits for the end of the commit that creates its plan.
-        self._limits_due = False
+        self._limits_due = False  # the next command waits for the end of the commit that creates its plan
         self._commits = Pipeline(name, log, self, self._wake.set, self._timers.set_clock)
 
     async def run(self) -> None:
@@ -114,7 +113,7 @@ class Shard:
 
     def offer(self, outcome: Outcome) -> None:
         """Takes an attempt's outcome; it is decided in the next commit."""
-        self._results.append(outcome)
+        self._results.put(outcome.scope.tenant_id, outcome)
         self._wake.set()
 
     def _poke(self) -> None:
@@ -159,7 +158,7 @@ class Shard:
             self._poke() if key == "breakers" else self._turn(key)
         await self._fetch()
         if commits.open is None:
-            commits.open = Batch(Cap.of(self._turns.tenants(), flying=commits.flying))
+            commits.open = Batch(Cap.of(self._attempts.tenants(), flying=commits.flying))
         batch = commits.open
         try:
             await self._fold_missing(batch)
@@ -241,9 +240,8 @@ class Shard:
             if command.kind in ("run", "rerun") and self._tasks > TASKS_MAX:
                 raise Refused("OVERLOADED", "Too many tasks are under way.", retry_after_s="5")
             now_us = self._timers.now_us()
-            events = self._decided(
-                key, batch, lambda: decide_command(plan, command, now_us), f"request/{command.request_id}"
-            )
+            decide = partial(decide_command, plan, command, now_us, batch.cap.planned)
+            events = self._decided(key, batch, decide, f"request/{command.request_id}")
             whole = command.kind != "create" or plan.validated
         except Refused as refused:
             result: dict[str, Any] = {"reason": refused.reason, "message": str(refused), "metadata": refused.metadata}
@@ -261,11 +259,11 @@ class Shard:
         for _ in range(len(self._results)):
             if batch.is_full():
                 return
-            outcome = self._results.popleft()
+            outcome = self._results.take()
             key = (outcome.scope, outcome.plan_id)
             plan = self._plans.get(key)
             if plan is None and key not in self._quarantined and key not in self._gone:
-                self._results.append(outcome)
+                self._results.put(outcome.scope.tenant_id, outcome)
                 continue
             batch.results.append(outcome)
             if plan is None:
@@ -276,7 +274,8 @@ class Shard:
             now_us, jitter = self._timers.now_us(), self._chance.random()
             cause = attempt_name(outcome.task_id, outcome.attempt)
             try:
-                more = self._decided(key, batch, lambda: decide_result(plan, outcome, now_us, jitter), cause)  # noqa: B023
+                decide = partial(decide_result, plan, outcome, now_us, jitter, batch.cap.planned)
+                more = self._decided(key, batch, decide, cause)
             except Exception:  # noqa: BLE001 - one plan's fault must not stop the others
                 self.blame(key, batch)
                 continue
@@ -354,8 +353,9 @@ class Shard:
             self._lose_attempts(key, plan, batch, now_us)
         if plan.timers or plan.deadline_us:
             self._decided(key, batch, lambda: domain.tick(plan, now_us), "clock")
-        if plan.state == "running" and plan.unblocked:
-            self._decided(key, batch, lambda: domain.advance(plan, now_us), "room")
+        # What is ready waits for room: more of it would only be more to look through.
+        if plan.state == "running" and plan.unblocked and len(plan.ready) < quantum:
+            self._decided(key, batch, lambda: domain.advance(plan, now_us, quantum), "room")
         blocked = self._replan(key, plan, batch)
         if plan.ready and plan.state in ("running", "compensating"):
             limits = self._limits.get(key, NO_LIMITS)
@@ -373,7 +373,7 @@ class Shard:
                 return True, False
             if may is not None and room == wanted and self._holds.has_more_wishes(key[0], plan, limits, now_us):
                 return True, False
-        return domain.can_advance(plan), blocked
+        return domain.can_advance(plan) and len(plan.ready) < quantum, blocked
 
     def _lose_attempts(self, key: PlanKey, plan: Plan, batch: Batch, now_us: int) -> None:
         """Attempts that died with their owner are lost."""
@@ -381,10 +381,8 @@ class Shard:
         for task_id, attempt in [(t, r.attempt) for t, r in plan.tasks.items() if r.state == "running"]:
             if not self._attempts.alive(key, task_id, attempt):
                 jitter = self._chance.random()
-                self._decided(
-                    key, batch, lambda: lost_attempt(plan, task_id, attempt, now_us, jitter),  # noqa: B023
-                    attempt_name(task_id, attempt),
-                )  # fmt: skip
+                decide = partial(lost_attempt, plan, task_id, attempt, now_us, jitter)
+                self._decided(key, batch, decide, attempt_name(task_id, attempt))
 
     def _replan(self, key: PlanKey, plan: Plan, batch: Batch) -> bool:
         """Plans failed parts anew, an attempt each. Returns whether one waits for room."""
@@ -410,6 +408,8 @@ class Shard:
         events = decide()
         self._tasks += len(plan.tasks) - before
         batch.add(key, plan, events, cause)
+        if events:
+            self._attempts.see(key[0].tenant_id)
         if events and not cause.startswith(("room", "clock")):
             self._turn(key)
         return events
@@ -421,7 +421,7 @@ class Shard:
         self._gone.clear()
         self._limits_due = False
         self._holds.arrived(batch.trips)
-        self._results.extendleft(reversed(batch.again))
+        self._results.put_back((outcome.scope.tenant_id, outcome) for outcome in batch.again)
         for key, task_id, attempt in batch.started:
             self._begin(key, task_id, attempt)
         for key, task_id, attempt in batch.unwanted:
@@ -493,7 +493,7 @@ class Shard:
             if key not in self._quarantined:
                 self._drop(key)
                 self._turn(key)
-        self._results.extendleft(reversed(batch.results))
+        self._results.put_back((outcome.scope.tenant_id, outcome) for outcome in batch.results)
         self._commands.clear()
         self._commands_due, self._limits_due = True, False
         self._holds.arrived(batch.trips)

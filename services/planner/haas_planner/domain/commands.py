@@ -24,16 +24,18 @@ def create(
     *,
     done: Mapping[str, Mapping[str, Any]] | None = None,
     planned_max: int | None = None,
+    total: int = 0,
 ) -> list[Event]:
     """Creates a plan from a validated graph, or goes on with one that is not whole yet.
 
     Args:
         plan: the plan, new or begun.
         facts: PlanCreated's fields.
-        tasks: all of its tasks.
+        tasks: its tasks; those that are there already may be left out.
         actor: who asks.
         done: of a fork: tasks whose results are taken over, each {"attempt", "outputs", "values"}.
         planned_max: at most so many tasks now; `plan.validated` says whether the plan is whole.
+        total: how many tasks the whole plan has, where some are left out.
     """
     if plan.validated:
         raise Refused("RESOURCE_EXISTS", "There is a plan by this id.", resource="plan", id=plan.plan_id)
@@ -48,7 +50,7 @@ def create(
     for task_id, kept in (done or {}).items():
         if plan.tasks[task_id].state == "planned":
             decision.emit("TaskCompleted", task_id, **kept)
-    decision.emit("PlanValidated", tasks=len(tasks))
+    decision.emit("PlanValidated", tasks=total or len(tasks))
     return decision.events
 
 

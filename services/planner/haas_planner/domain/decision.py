@@ -14,7 +14,7 @@ from haas_planner.graph import WAITING, Task, task_to_json
 #: How many of a list an event names.
 NAMED_MAX = 200
 #: How many tasks one decision makes ready; the rest follow with the next batches (haas_planner.worker).
-READY_MAX = 256
+READY_MAX = 64
 _US = 1_000_000
 
 

@@ -1,13 +1,15 @@
 """Decisions on what happens to a plan by itself: starts, results, failures, timers, repairs."""
 
+import bisect
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from haas_planner import cron
 from haas_planner.domain.commands import decide, revise
-from haas_planner.domain.decision import NAMED_MAX, Decision
+from haas_planner.domain.decision import NAMED_MAX, READY_MAX, Decision
 from haas_planner.domain.relations import is_current
 from haas_planner.domain.state import LIVE, NOTHING, OPEN, Event, Plan, Refused, TaskRun
 from haas_planner.domain.templates import schedule_next
@@ -51,9 +53,9 @@ class Proposal:
     removed: Sequence[str] = ()
 
 
-def advance(plan: Plan, now_us: int) -> list[Event]:
-    """Makes ready what waits for nothing and was more than one decision's share."""
-    decision = Decision(plan, now_us)
+def advance(plan: Plan, now_us: int, ready_max: int = READY_MAX) -> list[Event]:
+    """Makes ready what waits for nothing and was more than one decision's share, at most `ready_max`."""
+    decision = Decision(plan, now_us, ready_max=ready_max)
     decision.advance()
     return decision.events
 
@@ -161,10 +163,13 @@ def expand(
         return []
     run = plan.tasks[task_id]
     decision = Decision(plan, now_us, run.doer())
-    missing = [t for t in tasks if t.task_id not in plan.tasks or plan.tasks[t.task_id].state == "superseded"]
-    for task in missing[:planned_max]:
-        decision.plan_task(task, parent=task_id)
-    if planned_max is not None and len(missing) > planned_max:
+    # They join in their order: how many there are is where to go on.
+    first = bisect.bisect_left(tasks, True, key=lambda task: _is_missing(plan, task))
+    last = len(tasks) if planned_max is None else first + planned_max
+    for task in itertools.islice(tasks, first, last):
+        if _is_missing(plan, task):
+            decision.plan_task(task, parent=task_id)
+    if last < len(tasks):
         return decision.events
     named = [t.task_id for t in tasks[:NAMED_MAX]]
     decision.emit("TaskExpanded", task_id, attempt=attempt, tasks=named, count=len(tasks))
@@ -172,6 +177,11 @@ def expand(
         decision.emit("TaskReady", task_id, phase="report")
     decision.advance()
     return decision.events
+
+
+def _is_missing(plan: Plan, task: Task) -> bool:
+    known = plan.tasks.get(task.task_id)
+    return known is None or known.state == "superseded"
 
 
 def fail(plan: Plan, task_id: str, attempt: int, failure: Failure, now_us: int, jitter: float) -> list[Event]:
