@@ -74,7 +74,7 @@ async def test_an_artifact_of_version_one_reads_beside_its_later_versions(
     async with doors.tenant_tx(SCOPE) as tx:
         old = await artifacts.at_version(tx, SCOPE, "artf-a", 1)
         page = {"stream": "artifact/artf-a", "after": 0, "limit": 9}
-        rows = await tx.all(SQL.artifact_versions, **dataclasses.asdict(SCOPE), **page)
+        rows = await tx.all(SQL.artifact_versions, **SCOPE._asdict(), **page)
     assert (await artifacts.read(SCOPE, old)).endswith(b"# one\n")
     assert [row["schema_version"] for row in rows] == [1, 2]
     assert not set(ADDED) & rows[0]["payload"].keys()

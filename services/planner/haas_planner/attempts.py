@@ -16,7 +16,7 @@ from haas_planner.graph import Input, Task
 
 _log = logging.getLogger(__name__)
 #: How many attempts a planner has under way at most.
-ROOM = 64
+ROOM = 128
 # Errors that another attempt would meet again.
 _FINAL = frozenset(
     {

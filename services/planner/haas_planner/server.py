@@ -47,9 +47,16 @@ _SERVICES = (
 class Planner:
     """The planner's parts, and the order in which they start and stop."""
 
-    def __init__(self, config: Config, database: Database) -> None:
+    def __init__(self, config: Config, database: Database, commits: Database) -> None:
+        """Wires them.
+
+        Args:
+            config: what the planner is told.
+            database: for calls and attempts.
+            commits: for shards and leases: what waits for a connection there is never a commit.
+        """
         self._config = config
-        self._database = database
+        self._database, self._commits = database, commits
         self._channels = Channels(config)
         self._doorbell = Doorbell(database)
         self._issuer = Issuer(config.secret_path("token.pem"), "pl")
@@ -66,8 +73,8 @@ class Planner:
         self._attempts = Attempts(self._worker().do)
         group = Group(_KIND, config.listen, self._doorbell)
         names = [f"shard/{n}" for n in range(SHARDS)]
-        self._shards = LeaseKeeper(database, config.instance, names, self._own, group=group)
-        self._measuring = LeaseKeeper(database, config.instance, [AGENTS_LEASE], self._measure)
+        self._shards = LeaseKeeper(commits, config.instance, names, self._own, group=group)
+        self._measuring = LeaseKeeper(commits, config.instance, [AGENTS_LEASE], self._measure)
 
     def _worker(self) -> Worker:
         config = self._config
@@ -93,7 +100,7 @@ class Planner:
     async def _own(self, lease: Lease) -> None:
         number = int(lease.name.removeprefix("shard/"))
         self._epochs[number] = lease.epoch
-        log = PlanLog(number, lease, self._database)
+        log = PlanLog(number, lease, self._commits)
         try:
             await Shard(lease.name, log, self._doorbell, self._attempts, tools_of=tools_of).run()
         finally:
@@ -129,6 +136,7 @@ class Planner:
         await self._attempts.stop()
         await self._doorbell.stop()
         await self._channels.close()
+        await self._commits.close()
         await self._database.close()
 
 
@@ -144,7 +152,7 @@ def collect_rarely() -> None:
 async def main(config: Config) -> None:
     """Serves until SIGTERM."""
     collect_rarely()
-    planner = Planner(config, await Database.of(config, pool_max=8))
+    planner = Planner(config, await Database.of(config, pool_max=6), await Database.of(config, pool_max=4))
     await serve(
         config, planner.add, list(_SERVICES), on_start=planner.start, on_stopping=planner.stopping, on_stop=planner.stop
     )
