@@ -1,6 +1,5 @@
 """Histories of earlier versions: what was kept before a type changed still folds."""
 
-import dataclasses
 import datetime
 from collections.abc import AsyncIterator
 from pathlib import Path
