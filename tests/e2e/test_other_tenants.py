@@ -26,6 +26,8 @@ for _file in descriptor_pb2.FileDescriptorSet.FromString(descriptor_path().read_
         # Its descriptors are looked up below: a new file of the contracts is covered the day it is made.
         importlib.import_module(_file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
 PUBLIC = [m for m in methods(descriptor_path().read_bytes()) if m.caller == "tenant"]
+#: A remote worker's skill.
+WORDS = {"name": "words.count", "title": "Counts", "writes": [{"name": "count", "type": "value.count"}]}
 #: The least that makes a request whole, beside tenant and project; ids are of things of the caller's own.
 WHOLE: dict[str, dict[str, Any]] = {
     "RenewToken": {},
@@ -78,6 +80,10 @@ WHOLE: dict[str, dict[str, Any]] = {
     "SkipTask": {"plan_id": "MINE", "task_id": "T-1", "reason": "why"},
     "RerunTask": {"plan_id": "MINE", "task_id": "T-1"},
     "DecideApproval": {"plan_id": "MINE", "task_id": "T-1", "approved": True},
+    "RegisterAgent": {"agent_id": "agent.mine", "kind": "AGENT_KIND_SPECIALIST", "skills": ["copy.draft"]},
+    "ListAgents": {},
+    "SetAgentState": {"agent_id": "specialist.data", "state": "AGENT_STATE_ACTIVE"},
+    "Work": {"registration": {"worker_id": "w", "agent_id": "agent.words", "skills": [WORDS]}, "leaving": True},
 }
 #: A field whose name says that it names a thing of a tenant.
 ID = re.compile(r".*_id|ref|subject|.*_token|.*_ref")
@@ -87,10 +93,12 @@ NO_IDS = {"request_id", "page_token", "subject", "task_id"}
 #: Every other field of the tenants' requests. A new one fails until somebody has said whether it names a thing.
 PLAIN = {
     "after", "agents", "approved", "arguments", "at_version", "before_number", "budget", "comment", "content",
-    "direction", "everything", "explanation", "file", "first_day", "from_revision", "from_seq", "goals", "graph",
-    "inputs", "last_day", "lenient", "name", "number", "objective", "outputs", "page_size", "reason", "removed",
-    "repairs_max", "role", "status", "stored", "tasks", "text", "to_revision", "tool", "value", "values", "version",
-    "version_from", "version_to", "yaml",
+    "credit", "direction", "everything", "explanation", "file", "first_day", "from_revision", "from_seq", "goals",
+    "graph", "inputs", "kind", "last_day", "leaving", "lenient", "name", "number", "objective", "outputs", "page_size",
+    "reason", "removed", "repairs_max", "role", "running_max", "skills", "state", "status", "stored", "tasks", "text",
+    "to_revision", "tool", "value", "values", "version", "version_from", "version_to", "yaml",
+    # A worker's stream names what it has by tokens and by its own names: see test_other_workers.py.
+    "completions", "failures", "heartbeat", "registration",
 }  # fmt: skip
 
 
@@ -109,8 +117,11 @@ class World:
     sibling_ref: str
 
     def caller(self, method: Method) -> App:
-        """A tool's caller may say which plan it is for; that stands in its own history, which others here read."""
-        return self.scratch if method.name == "InvokeTool" else self.mine
+        """A tool's caller may say which plan it is for; that stands in its own history, which others here read.
+
+        So does an agent that was registered under another one's name.
+        """
+        return self.scratch if method.name in ("InvokeTool", "RegisterAgent") else self.mine
 
     def other(self, name: str, whose: str) -> tuple[str, str]:
         """Returns an id of another tenant's or project's, and one of the same form that nobody has."""
@@ -125,6 +136,7 @@ class World:
             "artifact_id": (str(created["brief_artifact_id"]), "artf-aaaaaaaaaaaaaaaaaaaaaaaa-brief"),
             "profile_id": ("theirs_v1", "nobody_v1"),
             "receiver_id": ("leader.paid_media", "leader.nobody"),
+            "agent_id": ("agent.theirs", "agent.nobody"),
             "ref": (self.theirs_ref if tenant else self.sibling_ref, "sha256:" + "0" * 64),
         }[name]
 
@@ -152,6 +164,9 @@ def world(edge: Edge) -> World:
     sibling.put_profile(source.replace("medluxe_v1", "theirs_v1"))
     sibling.put_document("secret.md", f"# Público\n\n- Nuestro público ama el {secret}.\n")
     planned = sibling.create("Describe nuestro público objetivo", inputs={"budget": 1234})
+    for app in (theirs, sibling):
+        agent = {**app.scope, "kind": "AGENT_KIND_SPECIALIST", "skills": ["copy.draft"]}
+        assert app.client.put("/v1/agents/agent.theirs", json=agent).status_code == 200
     refs = [str(a.upload("s.csv", f"{secret},n\nx,{a.project}\n".encode())["ref"]) for a in (theirs, sibling)]
     return World(mine, theirs, done, secret, edge.example("medluxe"), sibling, planned, *refs)
 
@@ -198,11 +213,13 @@ def over_grpc(app: App, method: Method, body: Mapping[str, Any], *ids: str) -> A
     described = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
     request = json_format.ParseDict(dict(body), message_factory.GetMessageClass(described.input_type)())
     decode = message_factory.GetMessageClass(described.output_type).FromString
-    metadata = (("authorization", f"Bearer {app.token}"),)
+    # An admin is no worker: its stream takes a token of its own.
+    token = app.edge.token(app.tenant, [app.project], "worker") if method.name == "Work" else app.token
+    metadata = (("authorization", f"Bearer {token}"),)
     with app.edge.channel() as channel:
         kind: Callable[..., Any] = {
             (False, False): channel.unary_unary, (False, True): channel.unary_stream,
-            (True, False): channel.stream_unary,
+            (True, False): channel.stream_unary, (True, True): channel.stream_stream,
         }[method.client_streaming, method.server_streaming]  # fmt: skip
         call = kind(method.path, type(request).SerializeToString, decode)
         given = iter([request]) if method.client_streaming else request
@@ -269,7 +286,7 @@ def test_what_is_not_yours_looks_like_what_does_not_exist(world: World, method: 
         assert world.theirs.tenant not in found.text
         if name in ("tenant_id", "project_id"):
             assert found.reason == {"tenant_id": "TENANT_MISMATCH", "project_id": "PROJECT_NOT_GRANTED"}[name]
-        elif name in ("plan_id", "artifact_id", "profile_id") and found.reason:
+        elif name in ("plan_id", "artifact_id", "profile_id", "agent_id") and found.reason:
             assert found.reason in ("RESOURCE_NOT_FOUND", "PROFILE_MISSING", "PROFILE_INVALID", "FIELD_INVALID")
     for malformed in (f"{theirs}' OR true --", f"../{theirs}", "*"):
         odd = over_grpc(app, method, {**body, name: malformed}, theirs)
