@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-from pathlib import Path
 
 import click
 

@@ -43,7 +43,9 @@ def list_(limit: int, as_json: bool) -> int:
 @command.command()
 @click.argument("tenant_id")
 @click.argument("project_id")
-@click.option("--tasks", "tasks_max", default=0, type=click.IntRange(0, 100_000), show_default=True, help="0: no limit.")
+@click.option(
+    "--tasks", "tasks_max", default=0, type=click.IntRange(0, 100_000), show_default=True, help="0: no limit."
+)
 @click.option("--weight", default=1, type=click.IntRange(1, 100), show_default=True, help="Its share of the planners.")
 @api.json_option
 def limits(tenant_id: str, project_id: str, tasks_max: int, weight: int, as_json: bool) -> int:
