@@ -20,7 +20,7 @@ ROUNDS = int(os.environ.get("HAAS_CHAOS_ROUNDS", "3"))
 TASKS = 1_000
 #: What the plan's shapes have: items of the map that writes, calls of the outside world, layers, notes, and so on; the
 #: chain takes what is left of the thousand.
-WRITTEN, CALLED, LAYERS, WIDTH, READS, NOTES, KEYED, WAITS = 240, 40, 10, 40, 3, 50, 40, 6
+WRITTEN, CALLED, LAYERS, WIDTH, READS, NOTES, KEYED, WAITS = 240, 40, 10, 30, 3, 50, 40, 6
 #: Parts that are killed; one of the planners is also stopped for longer than its leases.
 PLANNERS = ("planner", "planner-2")
 KILLED = ("postgres", "valkey", "mcp")
@@ -95,10 +95,12 @@ class StormPlan:
     Attributes:
         tasks: as the API takes them.
         values: what a task must have written, where it is known: slot → value.
+        items: of its maps, how many each has by the tool.
     """
 
     tasks: list[dict[str, Any]] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
 
     def add(
         self, kind: str, reads: Sequence[str] = (), *, skill: str = "", writes: str = "value.number",
@@ -133,19 +135,25 @@ class StormPlan:
     @property
     def count(self) -> int:
         """How many tasks it has in the end, those of its maps among them."""
-        return len(self.tasks) + WRITTEN + CALLED
+        return len(self.tasks) + sum(self.items.values())
 
 
-def storm_plan(chance: random.Random, name: str, host: str) -> StormPlan:
+def storm_plan(chance: random.Random, name: str, host: str, *, calls: bool = True) -> StormPlan:
     """Returns a plan of a thousand tasks of every shape.
 
     Args:
         chance: Which tasks read which.
         name: Of what it writes; letters and digits.
         host: Of the ledger.
+        calls: Whether it calls the ledger: such a call waits for 30 s when it was under way while MCP died.
     """
     plan = StormPlan()
-    _maps(plan, name, host)
+    item = {"$param": "item"}
+    write = {"artifact_id": item, "path": item, "type": "doc.note", "body": f"# A note of {name}"}
+    _map(plan, "artifact.write", write, [f"artf-{name}-{n}" for n in range(WRITTEN)], 8)
+    if calls:
+        post = {"method": "POST", "url": f"http://{host}/effects", "body": item}
+        _map(plan, "mcp.http", post, [f"{name}-{n}" for n in range(CALLED)], 4)
     layer = [plan.computed(f"`{n}`", n) for n in range(WIDTH)]
     for _ in range(LAYERS - 1):
         layer = [_summed(plan, chance.sample(layer, READS)) for _ in range(WIDTH)]
@@ -167,17 +175,13 @@ def _summed(plan: StormPlan, reads: Sequence[str]) -> str:
     return plan.computed("sum(values(inputs))", sum(plan.values[r] for r in reads), reads)
 
 
-def _maps(plan: StormPlan, name: str, host: str) -> None:
-    """A map whose items write, in the fleet, and one whose items call somebody else."""
-    item, often = {"$param": "item"}, {"attempts_max": 10, "policy": {"backoff_s": 0.2, "backoff_max_s": 2}}
-    write = {"artifact_id": item, "path": item, "type": "doc.note", "body": f"# A note of {name}"}
-    post = {"method": "POST", "url": f"http://{host}/effects", "body": item}
-    for tool, params, count, limit in (("artifact.write", write, WRITTEN, 8), ("mcp.http", post, CALLED, 4)):
-        ids = [f"artf-{name}-{n}" for n in range(count)]
-        slot = plan.computed("params.values", ids, writes="value.list", params={"values": ids})
-        template = {"kind": "tool", "skill": tool, "params": params, "title": tool, **often}
-        control = {"over": slot, "path": "value", "limit": limit, "item": template}
-        plan.add("map", [slot], control=control, writes="doc.results")
+def _map(plan: StormPlan, tool: str, params: Mapping[str, Any], items: Sequence[str], limit: int) -> None:
+    """Adds a list and a map of a tool over it."""
+    slot = plan.computed("params.values", list(items), writes="value.list", params={"values": items})
+    template = {"kind": "tool", "skill": tool, "params": params, "title": tool}
+    control = {"over": slot, "path": "value", "limit": limit, "item": template}
+    plan.add("map", [slot], control=control, writes="doc.results")
+    plan.items[tool] = len(items)
 
 
 def storm_app(edge: Edge, host: str) -> App:
@@ -195,7 +199,7 @@ class Fault:
     """What goes wrong once so many tasks are complete.
 
     Attributes:
-        at: how many.
+        at: how many, and at least one since the fault before.
         killed: the parts that are killed at the same moment.
         frozen: whether the planner that decides on the plan is stopped for longer than its lease instead.
     """
@@ -206,11 +210,14 @@ class Fault:
 
 
 def faults(chance: random.Random, *, freeze: bool) -> list[Fault]:
-    """Returns a round's faults: every part alone, and two at once, at random moments in a random order."""
+    """Returns a round's faults: every part alone, and two at once, at random moments in a random order.
+
+    The planner is frozen first, since that takes longest: the plan waits for it.
+    """
     two = tuple(chance.sample((chance.choice(PLANNERS), *KILLED), 2))
     wanted: list[tuple[str, ...]] = [(chance.choice(PLANNERS),), *((name,) for name in KILLED), two]
-    if freeze:
-        wanted.append(())
     chance.shuffle(wanted)
-    moments = sorted(chance.sample(range(20, TASKS - 100), len(wanted)))
+    if freeze:
+        wanted.insert(0, ())
+    moments = sorted(chance.sample(range(20, TASKS // 2), len(wanted)))
     return [Fault(at, killed, not killed) for at, killed in zip(moments, wanted, strict=True)]
