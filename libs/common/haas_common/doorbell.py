@@ -127,7 +127,13 @@ class Doorbell:
             self._something.clear()
             topics = sorted(self._pending)
             self._pending.clear()
-            await connection.execute(b"SELECT pg_notify(%s, t) FROM unnest(%s::text[]) AS t", (_CHANNEL, topics))
+            try:
+                await connection.execute(b"SELECT pg_notify(%s, t) FROM unnest(%s::text[]) AS t", (_CHANNEL, topics))
+            except psycopg.Error:
+                # A connection that broke while nothing was rung is found out here: the next one carries these too.
+                self._pending.update(topics)
+                self._something.set()
+                raise
             metrics.SENT.inc()
             if not self._pending:
                 self._quiet.set()
