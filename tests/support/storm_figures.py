@@ -23,8 +23,8 @@ def lines(rounds: Sequence[Mapping[str, Any]], seed: int) -> list[str]:
         f"{total['tool_attempts']} attempts at {total['effects']} effects of tools, each had once; "
         f"{total['raw_calls']} calls of another service, {total['taken']} of them taken"
     )
-    kinds = sorted({what for what, _, _ in bouts})
-    for kind in [kind for kind in kinds if "+" not in kind] + ["all"]:
+    kinds = sorted({what for what, _, _ in bouts if "+" not in what})
+    for kind in [*kinds, *(["all"] if bouts else [])]:
         found = [bout for bout in bouts if kind in ("all", bout[0])]
         paused, after = (_spread([bout[n] for bout in found]) for n in (1, 2))
         told.append(f"storm: {kind}, {len(found)}: no task completed for {paused}; first after the restart in {after}")
