@@ -97,16 +97,6 @@ def _leaked_room() -> AbstractContextManager[Any]:
     return mock.patch.object(Attempts, "_ended", ended)
 
 
-def _lost_results() -> AbstractContextManager[Any]:
-    forget = Shard.forget
-
-    def lose(self: Shard, batch: Batch) -> None:
-        batch.results.clear()
-        forget(self, batch)
-
-    return mock.patch.object(Shard, "forget", lose)
-
-
 def _no_inputs() -> AbstractContextManager[Any]:
     def unblock(plan: Plan, run: Any) -> None:
         if not run.compensates:
@@ -150,7 +140,6 @@ SCHEDULER: dict[str, Mistake] = {
     "slots are not given back": _kept_slots,
     "slots are given back while the next attempt runs": _freed_while_running,
     "room is not given back": _leaked_room,
-    "results of a batch that was not kept are lost": _lost_results,
 }
 DOMAIN: dict[str, Mistake] = {
     "tasks start before what they read is there": _no_inputs,
