@@ -1,6 +1,5 @@
 """Who may call what, how much at once, and which denials are written down."""
 
-import dataclasses
 
 import pytest
 
@@ -89,6 +88,6 @@ def test_a_flood_of_one_denial_is_written_once_a_second_with_its_number() -> Non
     assert log.admit(SCOPE, "mcp.http", "RATE_LIMITED") == 0
     assert [log.admit(SCOPE, "mcp.http", "RATE_LIMITED") for _ in range(3)] == [None] * 3
     assert log.admit(SCOPE, "mcp.http", "TOOL_NOT_ALLOWED") == 0
-    assert log.admit(dataclasses.replace(SCOPE, tenant_id="u"), "mcp.http", "RATE_LIMITED") == 0
+    assert log.admit(SCOPE._replace(tenant_id="u"), "mcp.http", "RATE_LIMITED") == 0
     now[0] = 1.0
     assert log.admit(SCOPE, "mcp.http", "RATE_LIMITED") == 3
