@@ -11,15 +11,13 @@ from haas_planner.log import Commit, PlanKey
 from haas_planner.store import Change, Command, Trip
 
 #: Events of a commit where one tenant is at work: more would not make it cheaper, and its attempts begin later.
-EVENTS_MAX = 600
+EVENTS_MAX = 400
 #: Where several are: who becomes ready while a commit is under way waits for no more than two of this size.
-EVENTS_SHARED_MAX = 120
+EVENTS_SHARED_MAX = 200
 RESULTS_MAX = 2000
-_QUANTUM, _QUANTUM_SHARED = 1000, 40
+_QUANTUM, _QUANTUM_SHARED = 1000, 60
 #: How many tasks of a large plan join it at once.
-_PLANNED, _PLANNED_SHARED = 500, 60
-#: Where no commit is under way: the server begins with that much, and the rest is decided meanwhile.
-EVENTS_FIRST = 192
+_PLANNED, _PLANNED_SHARED = 500, 40
 #: An attempt whose task the plan no longer waits for.
 _UNWANTED = frozenset({"TaskCancelled", "TaskSkipped", "TaskReset", "TaskSuperseded", "TaskFailed", "TaskPlanned"})
 #: What ends an attempt, or the wait of a task that had taken its slots.
@@ -40,11 +38,11 @@ class Cap:
     planned: int = _PLANNED
 
     @classmethod
-    def of(cls, tenants: int, *, flying: bool) -> "Cap":
-        """Returns the bounds where so many tenants are at work, with a commit under way or none."""
+    def of(cls, tenants: int) -> "Cap":
+        """Returns the bounds where so many tenants are at work."""
         if tenants > 1:
             return cls(EVENTS_SHARED_MAX, _QUANTUM_SHARED, _PLANNED_SHARED)
-        return cls(EVENTS_MAX if flying else EVENTS_FIRST)
+        return cls()
 
 
 @dataclasses.dataclass(slots=True)

@@ -158,7 +158,7 @@ class Shard:
             self._poke() if key == "breakers" else self._turn(key)
         await self._fetch()
         if commits.open is None:
-            commits.open = Batch(Cap.of(self._attempts.tenants(), flying=commits.flying))
+            commits.open = Batch(Cap.of(self._attempts.tenants()))
         batch = commits.open
         try:
             await self._fold_missing(batch)
