@@ -165,6 +165,11 @@ class PlanLog:
         scopes |= {c.scope for c, _ in commit.decided} | {t.scope for t in commit.trips}
         # A tenant's own limit stands under no project.
         scopes |= {one for scope, _, _ in commit.freed for one in (scope, Scope(scope.tenant_id, "*"))}
+        prepared = commit.prepared
+        if commit.changes and prepared is not None and not (commit.decided or commit.freed or commit.trips):
+            kept_us = await store.keep_at_once(self._database, self._lease, scopes, prepared)
+            if kept_us is not None:
+                return kept_us
         async with self._database.batch_tx(self._lease, scopes) as tx:
             at_us = await store.save(tx, self._lease, commit.changes, commit.trips, commit.prepared)
             if commit.decided:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from haas_common import clock, errors
-from haas_common.db import Lease, Scope, Tx, load_queries
+from haas_common.db import Database, Lease, Query, Scope, Tx, load_queries
 from haas_common.events import upcast
 from haas_common.eventstore import NewEvent, Ready, append, count, ready, sealed
 from haas_common.ids import shard_of
@@ -330,12 +330,9 @@ class _Touched:
                 self.created = True
 
 
-async def keep(tx: Tx, lease: Lease, prepared: Prepared) -> int:
-    """Appends what was prepared and brings the read models along, in one statement; returns the database's time.
-
-    Raises LeaseLost, StreamVersionConflict.
-    """
-    batch, rows, began = prepared.batch, prepared.rows, clock.monotonic_s()
+def _statement(lease: Lease, prepared: Prepared) -> tuple[Query, dict[str, Any]]:
+    """Returns the statement that appends what was prepared and brings the read models along, and what it is given."""
+    rows = prepared.rows
     given: dict[str, Any] = {"lease": lease.name, "epoch": lease.epoch, "moved": LINE.join(rows.moved)}
     query = SQL.keep_moved
     if rows.fresh:
@@ -344,8 +341,39 @@ async def keep(tx: Tx, lease: Lease, prepared: Prepared) -> int:
         given["revised"] = _json(rows.revised)
     else:
         given["plans"] = rows.plan_lines()
-    keys = LINE.join(FIELD.join(key) for key in batch.keys)
-    row = await tx.maybe(query, **given, doc=batch.doc, keys=keys, keys_count=len(batch.keys)) if batch.doc else None
+    return query, given
+
+
+def _sealed_ahead(prepared: Prepared) -> dict[str, Any]:
+    """Returns the events as they were sealed ahead, and the keys that they are sealed under."""
+    keys = prepared.batch.keys
+    return {"doc": prepared.batch.doc, "keys": LINE.join(FIELD.join(key) for key in keys), "keys_count": len(keys)}
+
+
+async def keep_at_once(database: Database, lease: Lease, scopes: Iterable[Scope], prepared: Prepared) -> int | None:
+    """Does what `keep` does in a transaction of its own and one round trip; None where that wrote nothing: `keep` it.
+
+    Raises LeaseLost, StreamVersionConflict.
+    """
+    if not prepared.batch.doc:
+        return None
+    began = clock.monotonic_s()
+    query, given = _statement(lease, prepared)
+    row = await database.batch_once(lease, scopes, query, {**given, **_sealed_ahead(prepared)})
+    if row is None:
+        return None
+    count(len(prepared.batch.events), began)
+    return int(row["recorded_at"].timestamp() * 1_000_000)
+
+
+async def keep(tx: Tx, lease: Lease, prepared: Prepared) -> int:
+    """Appends what was prepared and brings the read models along, in one statement; returns the database's time.
+
+    Raises LeaseLost, StreamVersionConflict.
+    """
+    batch, began = prepared.batch, clock.monotonic_s()
+    query, given = _statement(lease, prepared)
+    row = await tx.maybe(query, **given, **_sealed_ahead(prepared)) if batch.doc else None
     if row is None:
         # A key was not known, or is no longer the living one: the transaction finds them, and holds them.
         row = await tx.one(query, **given, doc=await sealed(tx, batch), keys="", keys_count=0)
