@@ -21,7 +21,7 @@ from haas_planner.domain.templates import template_task
 from haas_planner.graph import Slot, Task
 from haas_planner.log import PlanLog
 from haas_planner.operations import Operations
-from haas_planner.server import collect_rarely
+from haas_planner.server import tune_interpreter
 from haas_planner.store import Command
 from haas_planner.worker import Shard
 from tests.load.dags import Dag
@@ -155,7 +155,7 @@ class Planner:
 @contextlib.asynccontextmanager
 async def planner(bench: Bench, observe: Callable[[Planner], None] | None = None) -> AsyncIterator[Planner]:
     """Yields a planner that owns every shard; `observe` sees it before anything runs."""
-    collect_rarely()
+    tune_interpreter()
     database, callers = [
         await Database.open(bench.app_dsn, bench.context_key, name, data_key=bench.data_key, pool_max=POOL_MAX)
         for name in ("haas-bench", "haas-bench-callers")

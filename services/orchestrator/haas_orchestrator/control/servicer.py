@@ -25,7 +25,8 @@ def value_text(field: str, struct: struct_pb2.Struct) -> str:
         found = read_struct(struct)
     except StructInvalid as error:
         raise errors.FieldInvalid(f"{field}: {error}.", field=field, rule=error.rule) from None
-    text = json.dumps(found, ensure_ascii=False) if found else ""
+    # In one order: a Struct has none, and the same request must read the same.
+    text = json.dumps(found, ensure_ascii=False, sort_keys=True) if found else ""
     if len(text.encode()) > VALUE_BYTES_MAX:
         raise errors.FieldInvalid(f"{field}: at most 8 KiB of JSON.", field=field, rule="8 KiB")
     return text
