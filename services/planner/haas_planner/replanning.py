@@ -7,13 +7,15 @@ like the first graph before it is taken (plan §2.2: auto-repair).
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from haas_common.errors import HaasError
+from haas_common.errors import GraphCycle, GraphDangling, GraphInvalid, ToolNotAllowed, ToolUnknown
 from haas_common.profiles import Profile
 from haas_planner import contracts
 from haas_planner.domain import Proposal
 from haas_planner.graph import Graph, Slot, Task
 from haas_planner.skills.spec import SkillSpec, is_many, is_optional, matches
 
+#: What a graph is refused by.
+_BROKEN = (GraphCycle, GraphDangling, GraphInvalid, ToolNotAllowed, ToolUnknown)
 #: The profile's flag that lets a person take a failed task's place.
 HUMAN_FLAG = "human_repair"
 HUMAN_WAIT_S = 7 * 24 * 3600
@@ -57,7 +59,7 @@ def propose(broken: Broken, profile: Profile, specs: Sequence[SkillSpec]) -> Pro
         graph = Graph(tasks, broken.graph.inputs)
         try:
             contracts.validate(graph, profile, specs, graph.inputs, tasks_max=contracts.RUNNING_MAX)
-        except HaasError:
+        except _BROKEN:  # no way then: it breaks a contract, or calls what the profile forbids
             continue
         facts = {"task": task.task_id, "new": what, "old": broken.task.skill, "reason": broken.reason}
         return Proposal(strategy, [task], _EXPLAINED[strategy].format(**facts))
