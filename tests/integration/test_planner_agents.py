@@ -54,6 +54,13 @@ class World:
 
     async def plan(self, scope: Scope, tasks: Sequence[tuple[str, str, str]], kind: str = "specialist") -> None:
         """A plan of its own with a task for each (skill, agent, how it ended)."""
+        await self.keep(scope, self._told(scope, tasks, kind))
+
+    async def keep(self, scope: Scope, events: list[NewEvent]) -> None:
+        async with self.database.tenant_tx(scope) as tx:
+            await append(tx, events)
+
+    def _told(self, scope: Scope, tasks: Sequence[tuple[str, str, str]], kind: str) -> list[NewEvent]:
         self.plans += 1
         plan_id = f"pl-{self.plans:08d}"
         events: list[NewEvent] = []
@@ -76,12 +83,14 @@ class World:
                 add("TaskCompleted", task_id, agent, attempt=1, outputs={}, usage=usage)
             elif end == "failed":
                 add("TaskFailed", task_id, agent, attempt=1, reason="TOOL_FAILED", message="No", usage=usage)
-        async with self.database.tenant_tx(scope) as tx:
-            await append(tx, events)
+        return events
 
-    async def leaders(self, scope: Scope, skill: str, agent: str, completed: int, failed: int) -> None:
-        ends = ["ok"] * completed + ["failed"] * failed
-        await self.plan(scope, [(skill, agent, end) for end in ends], kind="leader")
+    async def leaders(self, scope: Scope, *results: tuple[str, str, int, int]) -> None:
+        """A plan for each (skill, agent, completed, failed), all in one transaction: one look of a projector at them
+        sees all, whatever else runs on the cluster.
+        """
+        ends = [[(skill, agent, "ok")] * ok + [(skill, agent, "failed")] * bad for skill, agent, ok, bad in results]
+        await self.keep(scope, [event for tasks in ends for event in self._told(scope, tasks, "leader")])
 
     def put_profile(self, scope: Scope, yaml: str) -> None:
         self.admin.execute(
@@ -273,8 +282,7 @@ async def test_live_is_rebuilt_whatever_pages_the_projector_read(world: World, a
             await world.tail()
     await api.register("specialist.new", "copy.draft", running_max=chance.randint(0, 3))
     await api.state("specialist.copy", agents_pb2.AGENT_STATE_PAUSED)
-    await world.leaders(ONE, "team.paid_media", "leader.paid_media", 5, 25)
-    await world.leaders(ONE, "team.content", "leader.content", 29, 1)
+    await world.leaders(ONE, ("team.paid_media", "leader.paid_media", 5, 25), ("team.content", "leader.content", 29, 1))
     world.put_profile(ONE, FLAGGED)
     await world.tail()
     for name, made in PROJECTIONS.items():
@@ -306,8 +314,7 @@ async def test_what_was_not_committed_is_taken_again_and_counted_once(world: Wor
 
 async def measured(world: World, yaml: str) -> None:
     world.put_profile(ONE, yaml)
-    await world.leaders(ONE, "team.paid_media", "leader.paid_media", 5, 25)
-    await world.leaders(ONE, "team.content", "leader.content", 29, 1)
+    await world.leaders(ONE, ("team.paid_media", "leader.paid_media", 5, 25), ("team.content", "leader.content", 29, 1))
     await world.tail()
 
 
@@ -328,7 +335,7 @@ async def test_with_the_flag_better_results_promote_a_leader_and_an_event_explai
 
 async def test_without_the_flag_or_a_profile_nobody_is_promoted(world: World) -> None:
     await measured(world, FLAGGED.replace("true", "false"))
-    await world.leaders(TWO, "team.content", "leader.content", 29, 1)
+    await world.leaders(TWO, ("team.content", "leader.content", 29, 1))
     await world.tail()
     assert world.history(ONE) == world.history(TWO) == []
 
@@ -336,8 +343,9 @@ async def test_without_the_flag_or_a_profile_nobody_is_promoted(world: World) ->
 async def test_a_projects_leaders_are_reviewed_once_a_minute_at_most(world: World) -> None:
     await measured(world, FLAGGED)
     assert len(world.history(ONE)) == 2
-    await world.leaders(ONE, "team.paid_media", "leader.paid_media", 4000, 0)
-    await world.leaders(ONE, "team.content", "leader.content", 0, 200)
+    await world.leaders(
+        ONE, ("team.paid_media", "leader.paid_media", 4000, 0), ("team.content", "leader.content", 0, 200)
+    )
     await world.tail()
     assert len(world.history(ONE)) == 2
     world.now_s += REVIEW_S
