@@ -21,9 +21,9 @@ from haas_planner import store
 from haas_planner.attempts import Assignment, Attempts, Made
 from haas_planner.domain import task_to_json
 from haas_planner.graph import Slot, Task
-from haas_planner.log import PlanLog
+from haas_planner.log import Commit, PlanLog
 from haas_planner.operations import Operations
-from haas_planner.store import Command
+from haas_planner.store import Command, SlotWish, Trip
 from haas_planner.worker import Shard
 from tests.integration.conftest import TestDatabase
 
@@ -294,6 +294,38 @@ async def test_an_owner_whose_lease_was_taken_over_can_never_write(database: Tes
             async with fleet.database.batch_tx(stale, [SCOPE]) as tx:
                 await append(tx, [NewEvent(SCOPE, f"plan/{plan_id}", "PlanStarted", {}, "old")], stale)
         assert await fleet.history(plan_id) == before
+
+
+async def test_an_owner_whose_lease_was_taken_over_takes_no_slot_gives_none_back_and_answers_nobody(
+    database: TestDatabase,
+) -> None:
+    plan_id = "pl-00000006"
+    async with fleet_of(database, done) as fleet:
+        await fleet.create(plan_id, [task(1)])
+        number = shard_of(SCOPE.tenant_id, SCOPE.project_id, plan_id)
+        lease = fleet.keeper._held[f"shard/{number}"][0]
+        mine = PlanLog(number, lease, fleet.database)
+        stale = PlanLog(number, Lease(lease.name, lease.epoch - 1), fleet.database)
+        late, held = (SlotWish(SCOPE, plan_id, name, (("p-main", name, 1),)) for name in ("T-1", "T-2"))
+        asked = Command(SCOPE, plan_id, "r-late", "run", {}, "ana", "")
+        assert await mine.take_slots([held]) == {held.holder}
+        tool = Trip(SCOPE, "shop.count", works=False)
+        for write in (
+            stale.take_slots([late]),
+            stale.load([(SCOPE, plan_id)]),
+            stale.commit(Commit(decided=[(asked, {"state": "running", "events": 0})])),
+            stale.commit(Commit(trips=[tool])),
+        ):
+            with pytest.raises(errors.LeaseLost):
+                await write
+        async with fleet.database.tenant_tx(SCOPE) as tx:
+            rows = await tx.all(Query("slots", "", "SELECT task_id FROM task_slots"))
+            assert [row["task_id"] for row in rows] == ["T-2"]
+            assert await store.known_breakers(tx) == []
+        # The task does not run: the owner gives back what it holds.
+        await mine.load([(SCOPE, plan_id)])
+        async with fleet.database.tenant_tx(SCOPE) as tx:
+            assert await tx.all(Query("slots", "", "SELECT task_id FROM task_slots")) == []
 
 
 async def test_many_plans_of_many_shards_complete_side_by_side(database: TestDatabase) -> None:

@@ -53,6 +53,22 @@ def _unfenced() -> AbstractContextManager[Any]:
     return mock.patch.object(SimLog, "fence", return_value=None)
 
 
+def _unfenced_slots() -> AbstractContextManager[Any]:
+    """As it once was: what an owner appends is fenced, what it takes of slots and gives back is not."""
+    both = contextlib.ExitStack()
+    for name in ("load", "take_slots"):
+        both.enter_context(mock.patch.object(SimLog, name, _without_fence(getattr(SimLog, name))))
+    return both
+
+
+def _without_fence(call: Any) -> Any:
+    async def unfenced(self: SimLog, *arguments: Any) -> Any:
+        with mock.patch.object(self, "_write", self._read):
+            return await call(self, *arguments)
+
+    return unfenced
+
+
 def _orphans() -> AbstractContextManager[Any]:
     return mock.patch.object(Shard, "_lose_attempts", lambda self, key, *_: self._unchecked.discard(key))
 
@@ -135,6 +151,7 @@ SCHEDULER: dict[str, Mistake] = {
     "attempts start before the commit that says so": _early_start,
     "a batch that was not kept stays in memory": _unforgotten,
     "an owner that lost its shard goes on writing": _unfenced,
+    "an owner that lost its shard takes slots and gives them back": _unfenced_slots,
     "attempts of a dead owner are waited for": _orphans,
     "what is due later is not remembered": _no_timers,
     "slots are not given back": _kept_slots,

@@ -222,7 +222,7 @@ def _key(plan: Plan) -> PlanKey:
 
 
 class SimLog:
-    """One owner's view of a shard (haas_planner.log.Log): every call is fenced, late, and may fail."""
+    """One owner's view of a shard (haas_planner.log.Log): every call is late and may fail, writes are fenced."""
 
     def __init__(self, storage: Storage, shard: int, epoch: int) -> None:
         self._storage = storage
@@ -231,8 +231,16 @@ class SimLog:
         #: A process that is gone hears of nothing any more.
         self.dead = False
 
+    async def _read(self, what: str) -> None:
+        """Takes a while, then may fail. Who owns the shard by now is not asked."""
+        await self._call(what, self._storage.faults.refused)
+
+    async def _write(self, what: str) -> None:
+        """The same; then finds out whether the shard is still this owner's."""
+        await self._call(what, self._storage.faults.refused)
+        self.fence()
+
     async def _call(self, what: str, fallible: float) -> None:
-        """Takes a while, then fails or finds out whether the shard is still this owner's."""
         storage = self._storage
         slow = storage.chance.random() < storage.faults.slow
         await asyncio.sleep(storage.chance.uniform(3, 20) if slow else storage.chance.uniform(0.0005, 0.004))
@@ -241,7 +249,6 @@ class SimLog:
         if storage.chance.random() < fallible:
             storage.note(f"shard {self._shard}/{self._epoch} {what} failed")
             raise errors.DatabaseUnavailable
-        self.fence()
 
     def fence(self) -> None:
         """Raises LeaseLost once the shard is somebody else's."""
@@ -251,23 +258,23 @@ class SimLog:
 
     async def now_us(self) -> int:
         """See Log."""
-        await self._call("now", self._storage.faults.refused)
+        await self._read("now")
         return self._storage.now_us()
 
     async def plans(self) -> list[tuple[PlanKey, int]]:
         """See Log."""
-        await self._call("plans", self._storage.faults.refused)
+        await self._read("plans")
         mine = [(k, s) for k, s in self._storage.streams.items() if self._storage.shard_of[k] == self._shard and s.rows]
         return sorted(((k, w) for k, s in mine if (w := s.row["wake_us"]) >= 0), key=lambda found: found[1])
 
     async def commands(self, limit: int) -> list[Command]:
         """See Log."""
-        await self._call("commands", self._storage.faults.refused)
+        await self._read("commands")
         return self._storage.pending(self._shard)[:limit]
 
     async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
         """See Log."""
-        await self._call("load", self._storage.faults.refused)
+        await self._write("load")
         limits = self._storage.limits
         for key in keys:
             self._storage.sweep(key)
@@ -275,13 +282,13 @@ class SimLog:
 
     async def breakers(self, scopes: Iterable[Scope]) -> list[OpenBreaker]:
         """See Log."""
-        await self._call("breakers", self._storage.faults.refused)
+        await self._read("breakers")
         wanted = set(scopes)
         return [b for b in self._storage.breakers.values() if b.scope in wanted]
 
     async def take_slots(self, wishes: Sequence[SlotWish]) -> set[Holder]:
         """See Log."""
-        await self._call("slots", self._storage.faults.refused)
+        await self._write("slots")
         return self._storage.take(wishes)
 
     def prepare(self, commit: Commit) -> None:
@@ -291,7 +298,7 @@ class SimLog:
     async def commit(self, commit: Commit) -> int:
         """See Log. Kept or not, the answer may get lost."""
         storage = self._storage
-        await self._call("commit", storage.faults.refused)
+        await self._write("commit")
         storage.keep(commit)
         if storage.event_s:
             await asyncio.sleep(storage.event_s * sum(len(c.events) for c in commit.changes))

@@ -7,7 +7,7 @@ from tests.simulation.world import simulate
 from tests.support.plan_walk import walked
 
 #: After so many seeds a mistake counts as not found; most are after a few.
-SEEDS_MAX, WALKS_MAX = 300, 6000
+SEEDS_MAX, WALKS_MAX = 600, 6000
 
 
 @pytest.mark.parametrize("mistake", SCHEDULER.values(), ids=SCHEDULER)

@@ -1,4 +1,4 @@
-"""What a shard asks of storage, and PostgreSQL's answer: every call is fenced by the shard's lease (design 2)."""
+"""What a shard asks of storage, and PostgreSQL's answer: whatever writes is fenced by the shard's lease (design 2)."""
 
 import dataclasses
 import logging
@@ -59,7 +59,7 @@ class Loaded:
 
 
 class Log(Protocol):
-    """The storage of one shard. Every method raises LeaseLost once the shard is somebody else's."""
+    """The storage of one shard. What writes (load, take_slots, commit) raises LeaseLost once it is somebody else's."""
 
     async def now_us(self) -> int:
         """Returns the storage's time, in microseconds of the epoch."""
@@ -71,7 +71,7 @@ class Log(Protocol):
         """Returns commands that are not decided, in the order in which they came."""
 
     async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
-        """Folds plans from their streams."""
+        """Folds plans from their streams, and gives back the slots that tasks of theirs hold which do not run."""
 
     async def breakers(self, scopes: Iterable[Scope]) -> list[store.OpenBreaker]:
         """Returns the tools of these projects that failed lately."""
@@ -115,7 +115,7 @@ class PlanLog:
 
     async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
         """See Log."""
-        found, swept = [], 0
+        found: list[Loaded] = []
         scopes = {s for scope, _ in keys for s in (scope, Scope(scope.tenant_id, "*"))}
         async with self._database.batch_tx(self._lease, scopes, timeout_s=60) as tx:
             for scope, plan_id in keys:
@@ -128,10 +128,12 @@ class PlanLog:
                     found.append(Loaded((scope, plan_id), None, fault=f"{type(error).__name__}: {error}"))
                 else:
                     limits = await store.limits_of(tx, scope, plan)
-                    swept += await store.sweep_slots(tx, scope, plan)
                     found.append(
                         Loaded((scope, plan_id), plan, trace_id, limits=limits, roster=await self._roster(tx, scope))
                     )
+            # Not before: a takeover waits for what holds the lease.
+            await store.hold(tx, self._lease)
+            swept = await store.sweep_slots(tx, [one.plan for one in found if one.plan is not None])
         if swept:
             _log.info("%s: %d slots were held for what never began", self._lease.name, swept)
         return found
@@ -153,6 +155,7 @@ class PlanLog:
     async def take_slots(self, wishes: Sequence[SlotWish]) -> set[tuple[Scope, str, str]]:
         """See Log."""
         async with self._database.batch_tx(self._lease, {s for w in wishes for s in w.scopes()}) as tx:
+            await store.hold(tx, self._lease)
             return await store.take_slots(tx, wishes)
 
     def prepare(self, commit: Commit) -> None:

@@ -101,6 +101,16 @@ async def now_us(tx: Tx) -> int:
     return int((await tx.one(SQL.now_us))["now_us"])
 
 
+async def hold(tx: Tx, lease: Lease) -> None:
+    """Makes sure of a lease until the transaction ends. Raises LeaseLost.
+
+    Every transaction of an owner that writes does this, by an append or by this: one that slept through a takeover
+    must not take a slot for a task that the next owner has finished, nobody would ever give it back.
+    """
+    if await tx.maybe(SQL.hold_lease, lease=lease.name, epoch=lease.epoch) is None:
+        raise errors.LeaseLost("This writer's lease was taken over.", lease=lease.name)
+
+
 # ── What keeps tasks back ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -182,11 +192,16 @@ async def free_slots(tx: Tx, holders: Iterable[tuple[Scope, str, str]]) -> None:
         await tx.run(SQL.free_slots, rows=json.dumps(rows))
 
 
-async def sweep_slots(tx: Tx, scope: Scope, plan: Plan) -> int:
-    """Gives back what tasks of a plan hold that do not run; returns how many slots that were."""
-    running = [task_id for task_id, run in plan.tasks.items() if run.state == "running"]
-    where = {"tenant_id": scope.tenant_id, "plan_project": scope.project_id, "plan_id": plan.plan_id}
-    return await tx.run(SQL.sweep_slots, **where, running=running)
+async def sweep_slots(tx: Tx, plans: Iterable[Plan]) -> int:
+    """Gives back what tasks of plans hold that do not run; returns how many slots that were."""
+    rows = [
+        {
+            "tenant_id": plan.tenant_id, "plan_project": plan.project_id, "plan_id": plan.plan_id,
+            "running": [task_id for task_id, run in plan.tasks.items() if run.state == "running"],
+        }
+        for plan in plans
+    ]  # fmt: skip
+    return await tx.run(SQL.sweep_slots, rows=json.dumps(rows))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -388,6 +403,8 @@ async def save(
 
     Raises LeaseLost, StreamVersionConflict.
     """
+    if not changes:
+        await hold(tx, lease)
     if trips:
         at_us = await now_us(tx)
         told = [event for one in trips if (event := await trip(tx, one, at_us)) is not None]

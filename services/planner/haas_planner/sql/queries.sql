@@ -77,11 +77,17 @@ DELETE FROM task_slots AS s
  WHERE s.tenant_id = w.tenant_id AND s.project_id IN (w.plan_project, '*') AND s.plan_project = w.plan_project
    AND s.plan_id = w.plan_id AND s.task_id = w.task_id;
 
+-- hold_lease --
+-- Keeps a lease with its owner until the transaction ends, as haas.append does; no row where it is somebody else's.
+SELECT 1 AS held FROM leases WHERE name = %(lease)s AND epoch = %(epoch)s FOR SHARE;
+
 -- sweep_slots --
--- Gives back what tasks of a plan hold that do not run: a commit that was to start them never came to be.
-DELETE FROM task_slots
- WHERE tenant_id = %(tenant_id)s AND project_id IN (%(plan_project)s, '*') AND plan_project = %(plan_project)s
-   AND plan_id = %(plan_id)s AND task_id <> ALL (%(running)s);
+-- Gives back what tasks of plans hold that do not run: [{tenant_id, plan_project, plan_id, running}]. A commit that was to
+-- start them never came to be.
+DELETE FROM task_slots AS s
+ USING json_to_recordset(%(rows)s::json) AS w(tenant_id text, plan_project text, plan_id text, running text[])
+ WHERE s.tenant_id = w.tenant_id AND s.project_id IN (w.plan_project, '*') AND s.plan_project = w.plan_project
+   AND s.plan_id = w.plan_id AND s.task_id <> ALL (w.running);
 
 -- known_breakers --
 -- The tools of these projects that failed lately.
