@@ -20,6 +20,8 @@ from tests.support.plan_model import OVER, Broken
 _PATIENCE = 6
 #: How many steps of a shard may take no time.
 STEPS_MAX = 500
+#: An owner finds out this long after a takeover at the latest, in seconds.
+RENEWED_S_MAX = 30.0
 
 
 class SimBell:
@@ -183,19 +185,38 @@ class Process:
         )
         self._storage.note(f"{self.name} owns shard {number}/{epoch}")
         before = self.running.get(number)
-        self.running[number] = asyncio.create_task(self._run(self.shards[number], number, before))
+        self.running[number] = asyncio.create_task(self._run(self.shards[number], number, epoch, before))
 
-    async def _run(self, shard: Shard, number: int, before: asyncio.Task[None] | None) -> None:
+    async def _run(self, shard: Shard, number: int, epoch: int, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
+        running = asyncio.create_task(shard.run())
+        keeper = asyncio.create_task(self._keep(number, epoch, running))
         try:
-            await shard.run()
-        except errors.LeaseLost:
+            await running
+        except (errors.LeaseLost, asyncio.CancelledError) as end:
+            if isinstance(end, asyncio.CancelledError) and (not keeper.done() or keeper.cancelled()):
+                raise  # it crashed, or all is over
             self._storage.note(f"{self.name} let go of shard {number}")
             if self.shards.get(number) is shard:
                 del self.shards[number]
         except Exception as error:  # noqa: BLE001 - whatever ends a shard is told of
             self._storage.object(f"shard {number} ended: {type(error).__name__} {error}")
+        finally:
+            keeper.cancel()
+
+    async def _keep(self, number: int, epoch: int, running: asyncio.Task[None]) -> None:
+        """Renews the lease, as far as an owner goes by that; one that is late has worked on meanwhile."""
+        chance = random.Random(f"keeper {self.name}/{number}/{epoch}")
+        while self._storage.epochs[number] == epoch:  # noqa: ASYNC110 - as a keeper does, by time
+            await asyncio.sleep(chance.uniform(1, RENEWED_S_MAX))
+        running.cancel()
+
+    def freeze(self, for_s: float) -> None:
+        """Stands still: nothing of it reaches the storage for a while, then all of it does."""
+        self._storage.note(f"{self.name} is frozen")
+        for log in self._logs:
+            log.thaws_s = asyncio.get_running_loop().time() + for_s
 
     def crash(self) -> None:
         """Ends at once: nothing of it reaches the storage any more."""

@@ -230,6 +230,8 @@ class SimLog:
         self._epoch = epoch
         #: A process that is gone hears of nothing any more.
         self.dead = False
+        #: A process that stands still goes on then, by the loop's clock.
+        self.thaws_s = 0.0
 
     async def _read(self, what: str) -> None:
         """Takes a while, then may fail. Who owns the shard by now is not asked."""
@@ -244,6 +246,7 @@ class SimLog:
         storage = self._storage
         slow = storage.chance.random() < storage.faults.slow
         await asyncio.sleep(storage.chance.uniform(3, 20) if slow else storage.chance.uniform(0.0005, 0.004))
+        await asyncio.sleep(max(0.0, self.thaws_s - asyncio.get_running_loop().time()))
         if self.dead:
             await asyncio.Future()
         if storage.chance.random() < fallible:
@@ -272,13 +275,14 @@ class SimLog:
         await self._read("commands")
         return self._storage.pending(self._shard)[:limit]
 
-    async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
+    async def load(self, keys: Sequence[PlanKey], known: Mapping[PlanKey, Plan]) -> list[Loaded]:
         """See Log."""
         await self._write("load")
         limits = self._storage.limits
         for key in keys:
             self._storage.sweep(key)
-        return [Loaded(k, self._storage.fold(k), limits=limits.get(k[0].tenant_id, NO_LIMITS)) for k in keys]
+        found = [(k, known.get(k) or self._storage.fold(k)) for k in keys]
+        return [Loaded(k, plan, limits=limits.get(k[0].tenant_id, NO_LIMITS)) for k, plan in found]
 
     async def breakers(self, scopes: Iterable[Scope]) -> list[OpenBreaker]:
         """See Log."""

@@ -6,8 +6,8 @@ from tests.simulation.mistakes import DOMAIN, SCHEDULER, Mistake
 from tests.simulation.world import simulate
 from tests.support.plan_walk import walked
 
-#: After so many seeds a mistake counts as not found; most are after a few.
-SEEDS_MAX, WALKS_MAX = 600, 6000
+#: After so many seeds a mistake counts as not found; most are after a few, one after a thousand.
+SEEDS_MAX, WALKS_MAX = 2000, 6000
 
 
 @pytest.mark.parametrize("mistake", SCHEDULER.values(), ids=SCHEDULER)

@@ -42,7 +42,8 @@ def test_a_seed_is_the_same_in_every_process_and_at_every_time() -> None:
 def test_a_seed_holds_what_it_is_to_show() -> None:
     told = [line for seed in range(120) for line in simulate(seed).trace]
     for what in (
-        "crashed", "was fenced off", "commit was kept, and its answer lost", "the clock jumped", "OWNER_LOST",
-        "DEADLINE_PASSED", "WORKER_LOST", "PlanReplanned", "CompensationStarted", "breaker ", "BudgetExceeded",
+        "crashed", "is frozen", "was fenced off", "commit was kept, and its answer lost", "the clock jumped",
+        "OWNER_LOST", "DEADLINE_PASSED", "WORKER_LOST", "PlanReplanned", "CompensationStarted", "breaker ",
+        "BudgetExceeded",
     ):  # fmt: skip
         assert any(what in line for line in told), what

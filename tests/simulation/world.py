@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -104,8 +104,9 @@ class World:
         chance, script = self.chance, []
         for _ in range(chance.randint(0, 6)):
             script.append((chance.uniform(0, CHAOS_S), self._somebody_asks))
+        disasters = (self._crash, self._freeze, self._take_over, self._jump)
         for _ in range(chance.randint(0, 3) if self.wild else 0):
-            script.append((chance.uniform(0, CHAOS_S), chance.choice((self._crash, self._take_over, self._jump))))
+            script.append((chance.uniform(0, CHAOS_S), chance.choice(disasters)))
         return sorted(script, key=lambda entry: entry[0])
 
     def ask(self, key: PlanKey, kind: str, body: dict[str, Any]) -> None:
@@ -144,7 +145,17 @@ class World:
         gone = self.chance.choice(living)
         lost = list(gone.shards)
         gone.crash()
-        heir = self.chance.choice([p for p in living if p is not gone] or [self._process(f"c{len(self.processes)}")])
+        self._bequeath(lost, [p for p in living if p is not gone])
+
+    def _freeze(self) -> None:
+        """A process stands still for longer than its leases, and goes on where it was."""
+        living = [p for p in self.processes if not p.dead]
+        frozen = self.chance.choice(living)
+        frozen.freeze(self.chance.uniform(3, 20))
+        self._bequeath(list(frozen.shards), [p for p in living if p is not frozen])
+
+    def _bequeath(self, lost: Sequence[int], living: Sequence[Process]) -> None:
+        heir = self.chance.choice(living or [self._process(f"c{len(self.processes)}")])
         for number in lost:
             asyncio.get_running_loop().call_later(self.chance.uniform(0.1, 3), self._inherit, heir, number)
 

@@ -1,6 +1,5 @@
 """Who may call what, how much at once, and which denials are written down."""
 
-
 import pytest
 
 from haas_common.auth import Claims
