@@ -312,7 +312,7 @@ async def test_an_owner_whose_lease_was_taken_over_takes_no_slot_gives_none_back
         tool = Trip(SCOPE, "shop.count", works=False)
         for write in (
             stale.take_slots([late]),
-            stale.load([(SCOPE, plan_id)]),
+            stale.load([(SCOPE, plan_id)], {}),
             stale.commit(Commit(decided=[(asked, {"state": "running", "events": 0})])),
             stale.commit(Commit(trips=[tool])),
         ):
@@ -323,7 +323,7 @@ async def test_an_owner_whose_lease_was_taken_over_takes_no_slot_gives_none_back
             assert [row["task_id"] for row in rows] == ["T-2"]
             assert await store.known_breakers(tx) == []
         # The task does not run: the owner gives back what it holds.
-        await mine.load([(SCOPE, plan_id)])
+        await mine.load([(SCOPE, plan_id)], {})
         async with fleet.database.tenant_tx(SCOPE) as tx:
             assert await tx.all(Query("slots", "", "SELECT task_id FROM task_slots")) == []
 

@@ -165,6 +165,8 @@ class Holds:
     def wishes(self, scope: Scope, plan: Plan, limits: Limits, now_us: int) -> list[SlotWish]:
         """Returns the slots that a plan's ready tasks need, the first of them first."""
         found: list[SlotWish] = []
+        if plan.state not in ("running", "compensating") or not self._is_limiting(scope, plan, limits):
+            return found
         for task_id in plan.ready:
             run = plan.tasks[task_id]
             if run.not_before_us > now_us:
@@ -214,5 +216,8 @@ class Holds:
 
     def keeps_back(self, plan: Plan, limits: Limits) -> bool:
         """Tells whether anything here could keep a task of a plan back."""
-        limited = bool(limits.profile_max or limits.tenant_max) or plan.keyed
-        return limited or bool(self._breakers) or Scope(plan.tenant_id, plan.project_id) in self._rosters
+        return bool(self._breakers) or self._is_limiting(Scope(plan.tenant_id, plan.project_id), plan, limits)
+
+    def _is_limiting(self, scope: Scope, plan: Plan, limits: Limits) -> bool:
+        """Tells whether any of a plan's tasks could need a slot."""
+        return bool(limits.profile_max or limits.tenant_max) or plan.keyed or scope in self._rosters

@@ -70,8 +70,11 @@ class Log(Protocol):
     async def commands(self, limit: int) -> list[Command]:
         """Returns commands that are not decided, in the order in which they came."""
 
-    async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
-        """Folds plans from their streams, and gives back the slots that tasks of theirs hold which do not run."""
+    async def load(self, keys: Sequence[PlanKey], known: Mapping[PlanKey, Plan]) -> list[Loaded]:
+        """Folds plans from their streams, unless they are known and only what limits them is asked for.
+
+        Slots that tasks of theirs hold which do not run are given back.
+        """
 
     async def breakers(self, scopes: Iterable[Scope]) -> list[store.OpenBreaker]:
         """Returns the tools of these projects that failed lately."""
@@ -113,14 +116,15 @@ class PlanLog:
         async with self._database.batch_tx(self._lease, []) as tx:
             return await store.pending_commands(tx, self._number, limit)
 
-    async def load(self, keys: Sequence[PlanKey]) -> list[Loaded]:
+    async def load(self, keys: Sequence[PlanKey], known: Mapping[PlanKey, Plan]) -> list[Loaded]:
         """See Log."""
         found: list[Loaded] = []
         scopes = {s for scope, _ in keys for s in (scope, Scope(scope.tenant_id, "*"))}
         async with self._database.batch_tx(self._lease, scopes, timeout_s=60) as tx:
             for scope, plan_id in keys:
                 try:
-                    plan, trace_id = await store.load_plan(tx, scope, plan_id)
+                    folded = known.get((scope, plan_id))
+                    plan, trace_id = (folded, "") if folded else await store.load_plan(tx, scope, plan_id)
                 except store.PlanGone:
                     found.append(Loaded((scope, plan_id), None, gone=True))
                 except (ValueError, KeyError, errors.HashMismatch) as error:

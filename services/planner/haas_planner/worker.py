@@ -25,6 +25,7 @@ from haas_planner.fair import Turns
 from haas_planner.graph import Task
 from haas_planner.hearing import Bells, listen, ring
 from haas_planner.holds import Holds, Quarantine
+from haas_planner.idle import Idle
 from haas_planner.log import Log, PlanKey
 from haas_planner.mailbox import Mailbox
 from haas_planner.pipeline import Pipeline
@@ -35,10 +36,7 @@ _log = logging.getLogger(__name__)
 COMMANDS_MAX = 200
 #: How many tasks a shard has in memory of plans that run; a plan more is refused until some are over.
 TASKS_MAX = 200_000
-#: How many tasks of plans that only wait are kept in memory; the others are folded anew when they are due.
-IDLE_TASKS_MAX = 500
-FOLDED_MAX = 64
-BACKOFF_S_MAX = 5.0
+FOLDED_MAX, BACKOFF_S_MAX = 64, 5.0
 
 
 class Shard:
@@ -66,19 +64,15 @@ class Shard:
         self._traces: dict[PlanKey, str] = {}
         self._commands: collections.deque[Command] = collections.deque()
         self._results: Mailbox[Outcome] = Mailbox()
-        # Plans whose turn it is to go on; and those that go on as soon as there is room or a slot.
-        self._turns: Turns[PlanKey] = Turns(attempts.weight_of)
-        self._blocked: dict[PlanKey, None] = {}
+        self._turns: Turns[PlanKey] = Turns(attempts.weight_of)  # whose turn it is to go on
+        self._blocked: dict[PlanKey, None] = {}  # who goes on as soon as there is room or a slot
         self._holds = Holds(tools_of, attempts.by_agent)
         self._scopes: set[Scope] = set()  # whose breakers are known
-        self._idle: dict[PlanKey, int] = {}  # plans in memory that only wait, the longest first
+        self._idle: Idle[PlanKey] = Idle()
         self._tasks, self._commands_due = 0, True
-        # Folded plans whose running attempts may have died with another owner.
-        self._unchecked: set[PlanKey] = set()
+        self._unchecked: set[PlanKey] = set()  # folded: their running attempts may have died with another owner
         self._quarantined = Quarantine()
-        # Ended plans that a command names and whose events went with old history.
-        self._gone: set[PlanKey] = set()
-        self._limits_due = False  # the next command waits for the end of the commit that creates its plan
+        self._gone: set[PlanKey] = set()  # ended, named by a command, and their events went with old history
         self._commits = Pipeline(name, log, self, self._wake.set, self._timers.set_clock)
 
     async def run(self) -> None:
@@ -187,45 +181,55 @@ class Shard:
 
     async def _fold_missing(self, batch: Batch) -> None:
         """Folds the plans that this step decides on and that are not in memory, so many at a time."""
-        named = [(c.scope, c.plan_id) for c in self._commands]
+        named = dict.fromkeys((c.scope, c.plan_id) for c in self._commands)
         wanted = dict.fromkeys([*named, *((r.scope, r.plan_id) for r in self._results), *self._turns])
-        missing = [k for k in wanted if k not in self._plans and k not in self._quarantined and k not in self._gone]
-        if not missing:
+        missing = [key for key in wanted if self._is_missing(key)]
+        known = {k: self._plans[k] for k in named if self._lacks_limits(k) and not self._commits.holds(k)}
+        if not missing and not known:
             return
-        for loaded in await self._storage.load(missing[:FOLDED_MAX]):
+        for loaded in await self._storage.load([*known, *missing][:FOLDED_MAX], known):
             key = loaded.key
             if loaded.gone:
                 self._gone.add(key)
                 self._turns.drop(key)
-            elif loaded.plan is None:
+                continue
+            if loaded.plan is None:
                 _log.error("plan %s cannot be folded (%s)", key[1], loaded.fault, extra={"plan_id": key[1]})
                 self.blame(key, batch)
-            else:
+                continue
+            if key not in known:
                 self._plans[key] = loaded.plan
                 self._tasks += len(loaded.plan.tasks)
-                self._limits[key] = loaded.limits
-                self._holds.set_roster(key[0], loaded.roster)
-                self._attempts.weights[key[0].tenant_id] = loaded.limits.weight
-                self._traces.setdefault(key, loaded.trace_id)
                 self._unchecked.add(key)
-                self._holds.stale = self._holds.stale or key[0] not in self._scopes
-                self._scopes.add(key[0])
                 self._turn(key)
+            if loaded.plan.state:  # one that is only now created names its profile later
+                self._limits[key] = loaded.limits
+            self._holds.set_roster(key[0], loaded.roster)
+            self._attempts.weights[key[0].tenant_id] = loaded.limits.weight
+            self._traces.setdefault(key, loaded.trace_id)
+            self._holds.stale = self._holds.stale or key[0] not in self._scopes
+            self._scopes.add(key[0])
 
     def _decide_commands(self, batch: Batch) -> None:
         while self._commands and not batch.is_full():
             command = self._commands[0]
             key = (command.scope, command.plan_id)
-            if key not in self._plans and key not in self._quarantined and key not in self._gone:
+            if self._is_missing(key):
                 return  # it is folded with the next step
-            plan = self._plans.get(key)
-            if command.kind != "create" and plan is not None and plan.state == "created" and key not in self._limits:
-                self._limits_due = True
-                return  # it is folded anew, with its limits, once its creation is kept
+            if command.kind != "create" and self._lacks_limits(key):
+                return  # they are looked up once its creation is kept
             self._commands.popleft()
             if not self._decide_command(key, command, batch):
                 self._commands.appendleft(command)
                 return
+
+    def _is_missing(self, key: PlanKey) -> bool:
+        return key not in self._plans and key not in self._quarantined and key not in self._gone
+
+    def _lacks_limits(self, key: PlanKey) -> bool:
+        """Tells whether a plan was created, and its profile's and tenant's limits were not asked for since."""
+        plan = self._plans.get(key)
+        return plan is not None and plan.state == "created" and plan.validated and key not in self._limits
 
     def _decide_command(self, key: PlanKey, command: Command, batch: Batch) -> bool:
         """Decides a command and keeps its answer. False: a large plan is not whole yet, the command goes on."""
@@ -262,7 +266,7 @@ class Shard:
             outcome = self._results.take()
             key = (outcome.scope, outcome.plan_id)
             plan = self._plans.get(key)
-            if plan is None and key not in self._quarantined and key not in self._gone:
+            if self._is_missing(key):
                 self._results.put(outcome.scope.tenant_id, outcome)
                 continue
             batch.results.append(outcome)
@@ -302,9 +306,9 @@ class Shard:
             self._tasks -= len(plan.tasks)
         self._turns.drop(key)
         self._timers.drop(key)
-        self._blocked.pop(key, None)
-        self._idle.pop(key, None)
-        self._limits.pop(key, None)
+        self._idle.drop(key)
+        for known in (self._blocked, self._limits, self._traces):
+            known.pop(key, None)  # type: ignore[attr-defined]
 
     # ── Turns: what goes on by itself ────────────────────────────────────────────────────────────────────────────────
 
@@ -316,7 +320,7 @@ class Shard:
             key = self._turns.pop()
             plan = self._plans.get(key)
             if plan is None:
-                if key not in self._quarantined and key not in self._gone:
+                if self._is_missing(key):
                     later.append(key)
                 continue
             try:
@@ -337,11 +341,9 @@ class Shard:
 
     async def _take_slots(self) -> None:
         """Takes the slots of concurrency keys for tasks that are about to start."""
-        wishes = []
-        for key in self._turns:
-            plan, limits = self._plans.get(key), self._limits.get(key, NO_LIMITS)
-            if plan is not None and plan.ready and plan.state in ("running", "compensating"):
-                wishes += self._holds.wishes(key[0], plan, limits, self._timers.now_us())
+        now_us, limits = self._timers.now_us(), self._limits
+        plans = [(key, self._plans[key]) for key in self._turns if key in self._plans]
+        wishes = [w for k, p in plans for w in self._holds.wishes(k[0], p, limits.get(k, NO_LIMITS), now_us)]
         wishes.sort(key=lambda wish: self._turns.place((wish.scope, wish.plan_id)))
         wishes = self._holds.ask(wishes, {holder for batch in self._commits.undone() for holder in batch.freed})
         self._holds.granted = await self._storage.take_slots(wishes) if wishes else set()
@@ -419,7 +421,6 @@ class Shard:
     def kept(self, batch: Batch) -> None:
         """See Owner."""
         self._gone.clear()
-        self._limits_due = False
         self._holds.arrived(batch.trips)
         self._results.put_back((outcome.scope.tenant_id, outcome) for outcome in batch.again)
         for key, task_id, attempt in batch.started:
@@ -450,7 +451,10 @@ class Shard:
             self._attempts.release(key[0].tenant_id, 1)
 
     def _go_on_soon(self) -> None:
-        if (self._commands and not self._limits_due) or self._results or len(self._turns) or self._commands_due:
+        due, first = self._commands_due, next(((c.scope, c.plan_id) for c in self._commands), None)
+        if first is not None:  # where its plan is being created, the end of that commit wakes it
+            due = not (self._lacks_limits(first) and self._commits.holds(first))
+        if due or self._results or len(self._turns):
             self._wake.set()
 
     def _settle(self, key: PlanKey) -> None:
@@ -458,30 +462,26 @@ class Shard:
         plan = self._plans.get(key)
         if plan is None:
             return
-        self._idle.pop(key, None)
+        self._idle.drop(key)
         if plan.state in domain.TERMINAL or not plan.state:
             self._attempts.drop([key])
             self._drop(key)
-            self._traces.pop(key, None)
             return
         if plan.state == "created":
-            self._drop(key) if plan.validated else None  # folded anew to run, with the limits of its profile
-            return
+            self._limits.pop(key, None)  # they may change before it runs
+            if not plan.validated:
+                return
         # Who waits for room is woken by room: what has been due for a while would only wake it again and again.
         due_us = plan.due_us(self._timers.now_us() if key in self._blocked else 0)
         self._timers.add(key, due_us) if due_us else self._timers.drop(key)
         if key in self._turns or key in self._blocked or plan.ready or plan.replanning or plan.by_state.get("running"):
             return
-        self._idle[key] = len(plan.tasks)
-        while sum(self._idle.values()) > IDLE_TASKS_MAX and len(self._idle) > 1:
-            oldest = next(iter(self._idle))
+        self._idle.put(key, len(plan.tasks))
+        while (oldest := self._idle.surplus()) is not None:
             if self._commits.holds(oldest):
-                # It is settled with its own commit.
-                del self._idle[oldest]
-                continue
+                continue  # it is settled with its own commit
             wakes_us = self._plans[oldest].due_us()
             self._drop(oldest)
-            self._traces.pop(oldest, None)
             if wakes_us:
                 self._timers.add(oldest, wakes_us)
 
@@ -495,6 +495,6 @@ class Shard:
                 self._turn(key)
         self._results.put_back((outcome.scope.tenant_id, outcome) for outcome in batch.results)
         self._commands.clear()
-        self._commands_due, self._limits_due = True, False
+        self._commands_due = True
         self._holds.arrived(batch.trips)
         self._holds.granted = set()
