@@ -112,24 +112,27 @@ def _document(events: Sequence[NewEvent], texts: Sequence[str], call_id: str) ->
         if wanted is not None and expected.setdefault(at, wanted) != wanted:
             raise ValueError("the events of a batch expect different versions of one stream")
         version = event.schema_version or EVENT_TYPES[kind].schema_version
-        line = (
+        lines.append(
             f"{at}{_FIELD}{kind}{_FIELD}{version}{_FIELD}{event.plan_id}{_FIELD}{event.task_id}{_FIELD}{event.actor}{_FIELD}"
             f"{event.causation_id or call_id}{_FIELD}{event.correlation_id or event.plan_id or call_id}{_FIELD}"
             f"{event.trace_id}{_FIELD}{text}"
         )
-        lines.append(_checked(line, _EVENT_FIELDS, kind))
-    streams = [
-        _checked(_FIELD.join((*names, str(expected.get(at, "")))), _STREAM_FIELDS, events[0].type)
-        for names, at in places.items()
-    ]
-    return _LINE.join(streams) + _PART + _LINE.join(lines)
+    streams = [_FIELD.join((*names, str(expected.get(at, "")))) for names, at in places.items()]
+    document = _LINE.join(streams) + _PART + _LINE.join(lines)
+    breaks = max(0, len(streams) - 1) + max(0, len(lines) - 1)
+    fields = len(streams) * (_STREAM_FIELDS - 1) + len(lines) * (_EVENT_FIELDS - 1)
+    # JSON has no control characters: one more of ours, or a NUL, came with a name.
+    if tuple(map(document.count, _MARKS)) != (1, breaks, fields, 0):
+        raise ValueError(_CONTROL.format(_broken(lines, events)))
+    return document
 
 
-def _checked(line: str, fields: int, event_type: str) -> str:
-    """Returns a line. JSON has no control characters: one more of ours, or a NUL, came with a name."""
-    if line.count(_FIELD) != fields - 1 or _LINE in line or _PART in line or "\0" in line:
-        raise ValueError(_CONTROL.format(event_type))
-    return line
+def _broken(lines: Sequence[str], events: Sequence[NewEvent]) -> str:
+    """Returns the type of the event that breaks a document; the first one's where it is the name of a stream."""
+    for line, event in zip(lines, events, strict=True):
+        if tuple(map(line.count, _MARKS)) != (0, 0, _EVENT_FIELDS - 1, 0):
+            return event.type
+    return events[0].type
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

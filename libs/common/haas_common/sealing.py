@@ -18,10 +18,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic_core import to_json
 
 from haas_common import errors
 from haas_common.config import ConfigInvalid
@@ -40,15 +41,13 @@ _CACHE_MAX = 10_000
 _NONCE_BYTES = 12
 _KEK_ID_BYTES = 4
 _KINDS: Mapping[type, str] = {str: "string", dict: "object", list: "array"}
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 Path = tuple[str | int, ...]
 # A path's next part to what follows; None where the value itself is personal.
 Tree = dict[str, Any]
 Convert = Callable[[Any, str], Any]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A payload as it is stored, and where: what its values are bound to."""
 
     scope: Scope
@@ -57,8 +56,7 @@ class Stored:
     payload: dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Subject:
+class Subject(NamedTuple):
     """Whose data: a person of a project; "" for what is nobody's own."""
 
     scope: Scope
@@ -299,7 +297,7 @@ def sealed_form(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a payload that is as long as the sealed one: what does not fit is found before it is appended."""
 
     def longer(value: Any, path: str) -> Any:
-        length = _NONCE_BYTES + len(_encode(value).encode()) + 16
+        length = _NONCE_BYTES + len(to_json(value)) + 16
         return {"$sealed": "x" * 28, "data": "x" * -(-length * 4 // 3), "kind": _KINDS.get(type(value), "other")}
 
     return _converted(payload, _tree(event_type), "", _unless_empty(longer))
@@ -326,7 +324,7 @@ def _sealed(event: "NewEvent", key: _Key, nonces: Iterator[bytes]) -> dict[str, 
 
     def seal(value: Any, path: str) -> dict[str, str]:
         nonce = next(nonces)
-        data = nonce + cipher.encrypt(nonce, _encode(value).encode(), bound + path.encode())
+        data = nonce + cipher.encrypt(nonce, to_json(value), bound + path.encode())
         text = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
         return {"$sealed": key_id, "data": text, "kind": _KINDS.get(type(value), "other")}
 
