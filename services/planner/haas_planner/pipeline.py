@@ -81,7 +81,7 @@ class Pipeline:
         flight.add_done_callback(lambda _flight: self._wake())
         self._flight = (batch, flight)
 
-    def land(self, *, follow: bool = True) -> None:
+    async def land(self, *, follow: bool = True) -> None:
         """Takes the end of the commit that was under way; `follow`: the next one, if it is ready, is sent at once.
 
         Raises what the commit raised, except where one plan alone is to blame.
@@ -94,17 +94,20 @@ class Pipeline:
             self._fall(batch, error)
             return
         self._clock(flight.result())
-        if follow and self.open is not None and self.open.sealed is not None:
-            # The server works on it while the attempts of this one begin.
-            self.go_on()
-        self._owner.kept(batch)
+        try:
+            if follow and self.open is not None and self.open.sealed is not None:
+                # The server works on it while the attempts of this one begin: what is sent is sent by its own task.
+                self.go_on()
+                await asyncio.sleep(0)
+        finally:
+            self._owner.kept(batch)
 
     async def fail(self, error: BaseException) -> None:
         """Forgets the open batch, which could not be decided or prepared. Raises as `land` does."""
         batch = self.open
         if self._flight is not None and not isinstance(error, asyncio.CancelledError):
             await asyncio.wait([self._flight[1]])
-            self.land(follow=False)
+            await self.land(follow=False)
         self.open = None
         if batch is not None:
             self._fall(batch, error)

@@ -95,6 +95,7 @@ class Shard:
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
                     continue
+                await asyncio.sleep(0)  # a commit that was begun is sent before more is decided
                 await self._wake.wait()
                 self._wake.clear()
         finally:
@@ -130,10 +131,7 @@ class Shard:
         """Takes up what was under way; attempts of a dead owner are lost."""
         self._timers.set_clock(await self._storage.now_us())
         for key, due_us in await self._storage.plans():
-            if due_us:
-                self._timers.add(key, due_us)
-            else:
-                self._turn(key)
+            self._timers.add(key, due_us) if due_us else self._turn(key)
         self._wake.set()
 
     def _turn(self, key: PlanKey) -> None:
@@ -147,7 +145,7 @@ class Shard:
 
     async def _step(self) -> None:
         commits = self._commits
-        commits.land()
+        await commits.land()
         for key in self._timers.due():
             self._poke() if key == "breakers" else self._turn(key)
         await self._fetch()
@@ -260,6 +258,7 @@ class Shard:
         return whole
 
     def _decide_results(self, batch: Batch) -> None:
+        now_us = self._timers.now_us()
         for _ in range(len(self._results)):
             if batch.is_full():
                 return
@@ -274,9 +273,8 @@ class Shard:
                 continue
             for trip in trips_of(outcome, self._limits.get(key, NO_LIMITS), self._holds.failing):
                 batch.trips.append(trip)
-                self._holds.note(trip, self._timers.now_us())
-            now_us, jitter = self._timers.now_us(), self._chance.random()
-            cause = attempt_name(outcome.task_id, outcome.attempt)
+                self._holds.note(trip, now_us)
+            jitter, cause = self._chance.random(), attempt_name(outcome.task_id, outcome.attempt)
             try:
                 decide = partial(decide_result, plan, outcome, now_us, jitter, batch.cap.planned)
                 more = self._decided(key, batch, decide, cause)
@@ -409,9 +407,9 @@ class Shard:
         before = len(plan.tasks)
         events = decide()
         self._tasks += len(plan.tasks) - before
-        batch.add(key, plan, events, cause)
-        if events:
+        if events and key not in batch.events:
             self._attempts.see(key[0].tenant_id)
+        batch.add(key, plan, events, cause)
         if events and not cause.startswith(("room", "clock")):
             self._turn(key)
         return events
