@@ -6,13 +6,14 @@ import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from haas_common import errors, logs, tracing
 from haas_common.db import Scope
 from haas_planner.domain import Plan, Proposal
 from haas_planner.fair import Activity, Room
 from haas_planner.graph import Input, Task
+from haas_planner.timing import Timers
 
 _log = logging.getLogger(__name__)
 #: How many attempts a planner has under way at most.
@@ -34,8 +35,7 @@ _LOST = frozenset(
 REPLAN = "replan"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What an attempt is given: facts of the plan as they stood when it was started."""
 
     scope: Scope
@@ -78,7 +78,8 @@ class Assignment:
         """Takes what the attempt needs out of the plan; the plan moves on without it."""
         run = plan.tasks[task_id]
         composite = run.task.kind in ("leader", "map", "schedule") or phase == REPLAN
-        children = [plan.tasks[c] for c in plan.children.get(task_id, ()) if plan.tasks[c].state != "superseded"]
+        below = plan.children.get(task_id, ())
+        children = [plan.tasks[child] for child in below if plan.tasks[child].state != "superseded"] if below else []
         readable = {i.name: i.ref for i in plan.inputs if i.ref.startswith("artf-")}
         values: dict[str, Any] = {}
         for slot in run.task.reads:
@@ -104,7 +105,7 @@ class Assignment:
 
     def numbered(self, attempt: int) -> "Assignment":
         """Returns the same under another attempt's number."""
-        return dataclasses.replace(self, attempt=attempt)
+        return self._replace(attempt=attempt)
 
     @property
     def key(self) -> tuple[Scope, str]:
@@ -183,6 +184,9 @@ class Attempts:
         self.weights: dict[str, int] = {}
         self._room = Room(limit, self.weight_of)
         self._under_way: dict[Key, asyncio.Task[None]] = {}
+        # When each has to be over, by the loop's clock; and those that were not.
+        self._ends: Timers[Key] = Timers(self._end)
+        self._late: set[asyncio.Task[None]] = set()
         self._reports: dict[Key, Callable[[Outcome], None]] = {}
         self._waiting: dict[Callable[[], None], None] = {}
         self._waking = False
@@ -257,6 +261,8 @@ class Attempts:
         if self._under_way.get(key) is task:
             del self._under_way[key]
             del self._reports[key]
+            self._ends.drop(key)
+        self._late.discard(task)
         mine = (assignment.scope, assignment.agent)
         self.by_agent[mine] -= 1
         if not self.by_agent[mine]:
@@ -281,8 +287,17 @@ class Attempts:
         if task is not None:
             task.cancel()
 
+    def _end(self) -> None:
+        """Cancels attempts whose time is over: one timer watches all of them."""
+        for key in self._ends.due():
+            task = self._under_way.get(key)
+            if task is not None:
+                self._late.add(task)
+                task.cancel()
+
     async def stop(self) -> None:
         """Cancels all, waits for their end."""
+        self._ends.stop()
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -312,10 +327,13 @@ class Attempts:
 
     async def _outcome(self, assignment: Assignment, head: tuple[Scope, str, str, int]) -> Outcome:
         limit_s, began = assignment.task.attempt_limit_s, time.monotonic()
+        self._ends.add((assignment.key, head[2], head[3]), self._ends.now_us() + int(limit_s * 1_000_000))
         try:
-            async with asyncio.timeout(limit_s):
-                result = await self._work(assignment)
-        except TimeoutError:
+            result = await self._work(assignment)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task not in self._late or task.uncancel():
+                raise  # nobody waits for it any more
             text = f"the attempt took longer than {limit_s} s"
             return Failed(*head, "DEADLINE_PASSED", text, True, duration_ms=_since_ms(began))
         except errors.HaasError as error:

@@ -3,35 +3,44 @@
 import asyncio
 import heapq
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Generic, TypeVar
 
+Key = TypeVar("Key", bound=Hashable)
 _US = 1_000_000
 
 
-class Timers:
+class Timers(Generic[Key]):
     """What is due when, by key. However many plans wait, the event loop holds one timer.
 
-    The time is the database's: `set_clock` takes what it said last, and the loop's own clock measures from there.
+    The time is the database's: `set_clock` takes what it said last, and the loop's own clock measures from there;
+    without it, the time is the loop's.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ahead_us = 0
-        self._heap: list[tuple[int, int, Any]] = []
-        self._due: dict[Hashable, tuple[int, int, Any]] = {}
+        self._heap: list[tuple[int, int, Key]] = []
+        self._due: dict[Key, tuple[int, int, Key]] = {}
         self._count = 0
         self._handle: asyncio.TimerHandle | None = None
         self._at_us = 0
 
     def set_clock(self, now_us: int) -> None:
         """Takes the database's time, in microseconds of the epoch."""
-        self._ahead_us = now_us - _local_us()
+        self._ahead_us = now_us - self._local_us()
 
     def now_us(self) -> int:
         """Returns the database's time as far as this process knows it."""
-        return _local_us() + self._ahead_us
+        return self._local_us() + self._ahead_us
 
-    def add(self, key: Hashable, at_us: int) -> None:
+    def _local_us(self) -> int:
+        if self._loop is None:
+            # Once: it asks the system for the process every time, and a task asks for the time often.
+            self._loop = asyncio.get_running_loop()
+        return int(self._loop.time() * _US)
+
+    def add(self, key: Key, at_us: int) -> None:
         """Makes a key due; a time that was given before no longer counts."""
         known = self._due.get(key)
         if known is not None and known[0] == at_us:
@@ -45,13 +54,14 @@ class Timers:
             heapq.heapify(self._heap)
         self._arm()
 
-    def drop(self, key: Hashable) -> None:
+    def drop(self, key: Key) -> None:
         """Forgets a key."""
         self._due.pop(key, None)
 
-    def due(self) -> list[Any]:
+    def due(self) -> list[Key]:
         """Takes what is due by now."""
-        now_us, found = self.now_us(), []
+        now_us = self.now_us()
+        found: list[Key] = []
         while self._heap and (self._heap[0][0] <= now_us or self._is_stale(self._heap[0])):
             entry = heapq.heappop(self._heap)
             if not self._is_stale(entry):
@@ -66,7 +76,7 @@ class Timers:
             self._handle.cancel()
             self._handle = None
 
-    def _is_stale(self, entry: tuple[int, int, Any]) -> bool:
+    def _is_stale(self, entry: tuple[int, int, Key]) -> bool:
         return self._due.get(entry[2]) != entry
 
     def _arm(self) -> None:
@@ -85,7 +95,3 @@ class Timers:
     def _ring(self) -> None:
         self._handle = None
         self._wake()
-
-
-def _local_us() -> int:
-    return int(asyncio.get_running_loop().time() * _US)

@@ -82,6 +82,9 @@ def _unblock(plan: Plan, run: TaskRun) -> None:
 
 def _retime(plan: Plan, run: TaskRun) -> None:
     """Keeps when something is due for a task."""
+    if not (run.deadline_us or run.until_us or run.not_before_us):
+        plan.timers.pop(run.task.task_id, None)
+        return
     times = []
     if run.state in OPEN and run.deadline_us:
         times.append(run.deadline_us)

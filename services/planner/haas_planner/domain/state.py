@@ -17,6 +17,7 @@ SETTLED = frozenset({"completed", "skipped"})
 #: A task in one of these can still be given another contract, or be left out.
 REVISABLE = frozenset({"planned", "ready", "waiting", "failed", "cancelled", "skipped"})
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+_GONE = frozenset({"completed", "skipped", "superseded"})
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -203,7 +204,7 @@ class Plan:
 
 def map_of(plan: Plan, run: TaskRun) -> str:
     """Returns the map whose limit and join a task is under; empty for none."""
-    parent = plan.tasks.get(run.parent)
+    parent = plan.tasks.get(run.parent) if run.parent else None
     return run.parent if parent is not None and parent.task.kind == "map" else ""
 
 
@@ -217,7 +218,7 @@ def is_tolerated(plan: Plan, run: TaskRun) -> bool:
 
 def is_over(plan: Plan, run: TaskRun) -> bool:
     """Tells whether nothing more comes of a task."""
-    if run.state in ("completed", "skipped", "superseded"):
+    if run.state in _GONE:
         return True
     if run.state == "failed":
         return is_tolerated(plan, run)
