@@ -13,7 +13,7 @@ from haas_planner.store import Change, Command, Trip
 #: Events of a commit where one tenant is at work: more would not make it cheaper, and its attempts begin later.
 EVENTS_MAX = 400
 #: Where several are: who becomes ready while a commit is under way waits for no more than two of this size.
-EVENTS_SHARED_MAX = 150
+EVENTS_SHARED_MAX = 200
 RESULTS_MAX = 2000
 _QUANTUM, _QUANTUM_SHARED = 1000, 48
 #: How many tasks of a large plan join it at once.

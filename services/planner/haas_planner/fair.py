@@ -1,5 +1,6 @@
 """Whose turn it is: tenants share by weighted round-robin, of a tenant's plans who was served longest ago. Pure."""
 
+import collections
 import heapq
 import itertools
 from collections import OrderedDict
@@ -122,8 +123,12 @@ class Room:
         self._weight_of = weight_of
         self._held: dict[str, int] = {}
         self._used = 0
-        # Who asked for more than there was: (asker, tenant).
+        # Who asked for more than there was: (asker, tenant); and how many askers of a tenant did.
         self._wanting: dict[tuple[str, str], None] = {}
+        self._askers: collections.Counter[str] = collections.Counter()
+        # The weights of those that hold or wait, and their sum.
+        self._weights: dict[str, int] = {}
+        self._whole = 0
 
     def take(self, asker: str, tenant: str, wanted: int) -> int:
         """Takes room for at most `wanted` attempts of a tenant; returns for how many.
@@ -131,31 +136,44 @@ class Room:
         A tenant that is alone has all of it but an eighth; where others hold or wait for some, no more than its
         weighted share, and those below theirs come first.
         """
-        mine = (asker, tenant)
-        if wanted <= 0:
-            self._wanting.pop(mine, None)
-            return 0
-        held = self._held.get(tenant, 0)
-        granted = max(0, min(wanted, self.limit - self._used, self._most(tenant) - held))
-        if granted:
-            self._held[tenant] = held + granted
-            self._used += granted
-        if granted < wanted:
-            self._wanting[mine] = None
-        else:
-            self._wanting.pop(mine, None)
+        free, granted = self.limit - self._used, 0
+        if free > 0 and wanted > 0:
+            held = self._held.get(tenant, 0)
+            granted = max(0, min(wanted, free, self._most(tenant) - held))
+            if granted:
+                self._held[tenant] = held + granted
+                self._used += granted
+        self._want((asker, tenant), is_wanting=granted < wanted)
+        self._weigh(tenant)
         return granted
 
+    def _want(self, mine: tuple[str, str], *, is_wanting: bool) -> None:
+        if is_wanting and mine not in self._wanting:
+            self._wanting[mine] = None
+            self._askers[mine[1]] += 1
+        elif not is_wanting and mine in self._wanting:
+            del self._wanting[mine]
+            self._askers[mine[1]] -= 1
+            if not self._askers[mine[1]]:
+                del self._askers[mine[1]]
+
+    def _weigh(self, tenant: str) -> None:
+        """Keeps a tenant's weight in the sum for as long as it holds or waits."""
+        weight = self._weight_of(tenant) if tenant in self._held or tenant in self._askers else 0
+        self._whole += weight - self._weights.pop(tenant, 0)
+        if weight:
+            self._weights[tenant] = weight
+
     def _most(self, tenant: str) -> int:
-        others = {t for t in self._held if t != tenant} | {t for _, t in self._wanting if t != tenant}
+        others = self._whole - self._weights.get(tenant, 0)
         headroom = min(self.limit - 1, max(1, self.limit // HEADROOM)) if self.limit > 1 else 0
         if not others:
             return self.limit - headroom
-        whole = self._weight_of(tenant) + sum(map(self._weight_of, others))
-        share = max(1, -(-self.limit * self._weight_of(tenant) // whole))
-        if any(t != tenant for _, t in self._wanting):
+        weight = self._weight_of(tenant)
+        share = max(1, -(-self.limit * weight // (weight + others)))
+        if len(self._askers) > (tenant in self._askers):
             return share
-        # Nobody waits: what others leave free is used, but for what the next one finds at once.
+        # Nobody else waits: what others leave free is used, but for what the next one finds at once.
         return max(share, self.limit - headroom)
 
     def give(self, tenant: str, number: int) -> None:
@@ -165,9 +183,11 @@ class Room:
             self._held[tenant] = left
         else:
             self._held.pop(tenant, None)
+            self._weigh(tenant)
         self._used -= number
 
     def leave(self, asker: str) -> None:
         """Forgets what an asker waits for."""
         for mine in [m for m in self._wanting if m[0] == asker]:
-            del self._wanting[mine]
+            self._want(mine, is_wanting=False)
+            self._weigh(mine[1])
