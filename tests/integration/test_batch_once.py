@@ -55,3 +55,11 @@ async def test_a_deadline_ends_it_and_the_pool_goes_on(opened: Database) -> None
     with pytest.raises(errors.DeadlinePassed):
         await opened.batch_once(LEASE, [ONE], SLOW, {"s": 30}, timeout_s=0.2)
     assert await opened.batch_once(LEASE, [ONE], NAMES, {"tag": "y"}) == {"tenant_id": "t-one", "tag": "y"}
+
+
+async def test_its_query_is_planned_once_and_others_are_left_to_the_server(opened: Database) -> None:
+    """Planning a shard's commit anew took half as long as running it."""
+    mode = Query("mode", "", "SELECT current_setting('plan_cache_mode') AS mode, %(tag)s::text AS tag")
+    assert await opened.batch_once(LEASE, [ONE], mode, {"tag": ""}) == {"mode": "force_generic_plan", "tag": ""}
+    async with opened.tenant_tx(ONE) as tx:
+        assert (await tx.one(mode, tag=""))["mode"] == "auto"

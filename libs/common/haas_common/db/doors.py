@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 DEFAULT_TIMEOUT_S = 10.0
+# Of one query that is prepared: planned for its parameters, it was planned anew each time, for as long as it then ran.
 _CONTEXT = (
     b"SELECT set_config('haas.ctx', %s, true), set_config('statement_timeout', %s, true),"
-    b" set_config('transaction_timeout', %s, true)"
+    b" set_config('transaction_timeout', %s, true), set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
 # A signed context outlives its transaction's own limit by this much, and no more.
 _CONTEXT_SLACK_S = 30
