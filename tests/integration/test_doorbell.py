@@ -36,3 +36,18 @@ async def test_what_is_rung_into_a_broken_connection_is_rung_by_the_next_one(dat
             assert ended == [(True,)]
             ringer.ring("second")
             assert await bell.wait(10)
+
+
+async def test_what_a_process_rings_wakes_its_own_subscribers_once(database: TestDatabase) -> None:
+    async with doorbells(database) as (ringer, hearer):
+        with ringer.bell("topic") as own, hearer.bell("topic") as other, ringer.bell("mark") as mark:
+            # Whoever begins to listen is rung for what it has missed.
+            await mark.wait(10)
+            await own.wait(10)
+            ringer.ring("topic")
+            assert await own.wait(10)
+            assert await other.wait(10)
+            # Rings are heard in their order: behind this one nothing of the first is still to come.
+            hearer.ring("mark")
+            assert await mark.wait(10)
+            assert not own._rung.is_set()

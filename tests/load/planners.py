@@ -89,6 +89,7 @@ class Planner:
     operations: Operations
     shards: dict[int, Shard] = field(default_factory=dict)
     _runs: dict[str, Run] = field(default_factory=dict)
+    _ran: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def work(self, assignment: Assignment) -> Result:
         """An attempt that does nothing but say when it ran; a map's expands into as many as it is told."""
@@ -101,6 +102,8 @@ class Planner:
         run = self._runs.get(assignment.plan_id)
         if run is not None:
             run.task(task.task_id)
+            if run.done:
+                self._ran[assignment.plan_id].set()
         return Made(values={task.writes[0].name: 1})
 
     def name(self, shard: int | None = None, scope: Scope | None = None) -> str:
@@ -125,18 +128,20 @@ class Planner:
         plan_id = self.name(shard, scope)
         await self.create(scope, plan_id, tasks_of(dag))
         run = self._runs[plan_id] = Run(dag, RUN_LIMIT_S)
+        self._ran[plan_id] = asyncio.Event()
         return scope, plan_id, run
 
     async def run(self, scope: Scope, plan_id: str, run: Run) -> Run:
         """Runs a plan from its RunPlan until PlanCompleted is in its read model."""
-        with self.doorbell.bell("events") as bell:
-            run.begin()
-            await self.start(scope, plan_id)
-            async with asyncio.timeout(RUN_LIMIT_S):
-                while not (run.done and await self._state(scope, plan_id) in _OVER):
+        run.begin()
+        await self.start(scope, plan_id)
+        async with asyncio.timeout(RUN_LIMIT_S):
+            await self._ran[plan_id].wait()
+            with self.doorbell.bell("events") as bell:
+                while await self._state(scope, plan_id) not in _OVER:
                     await bell.wait(0.2)
-            run.end()
-        del self._runs[plan_id]
+        run.end()
+        del self._runs[plan_id], self._ran[plan_id]
         return run
 
     async def _state(self, scope: Scope, plan_id: str) -> str:

@@ -58,6 +58,8 @@ class Doorbell:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._tasks: list[asyncio.Task[None]] = []
+        # The server's process behind what rings for us; 0 while there is none.
+        self._ringer = 0
 
     async def start(self) -> None:
         """Starts ringing and hearing in the background; a lost connection is made anew."""
@@ -122,6 +124,7 @@ class Doorbell:
 
     async def _ring_loop(self, connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute(b"SET synchronous_commit = off")
+        self._ringer = connection.info.backend_pid
         while True:
             await self._something.wait()
             self._something.clear()
@@ -130,6 +133,7 @@ class Doorbell:
             try:
                 await connection.execute(b"SELECT pg_notify(%s, t) FROM unnest(%s::text[]) AS t", (_CHANNEL, topics))
             except psycopg.Error:
+                self._ringer = 0
                 # A connection that broke while nothing was rung is found out here: the next one carries these too.
                 self._pending.update(topics)
                 self._something.set()
@@ -146,4 +150,5 @@ class Doorbell:
                 bell.ring()
         async for notice in connection.notifies():
             metrics.HEARD.inc()
-            self._wake(notice.payload)
+            if notice.pid != self._ringer:  # what we rang ourselves has woken ours at once
+                self._wake(notice.payload)
