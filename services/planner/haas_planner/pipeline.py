@@ -65,7 +65,7 @@ class Pipeline:
             self._log.prepare(found)
             batch.sealed = found
 
-    def go_on(self) -> None:
+    async def go_on(self) -> None:
         """Sends the open batch if none is under way; one without anything to keep has ended by that."""
         batch = self.open
         if self._flight is not None or batch is None:
@@ -73,6 +73,9 @@ class Pipeline:
         self.open = None
         if batch.sealed is not None:
             self._launch(batch, batch.sealed)
+            # What is sent is sent by a task of its own: it begins, and the driver gives way once before it writes.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         else:
             self._owner.kept(batch)
 
@@ -96,9 +99,8 @@ class Pipeline:
         self._clock(flight.result())
         try:
             if follow and self.open is not None and self.open.sealed is not None:
-                # The server works on it while the attempts of this one begin: what is sent is sent by its own task.
-                self.go_on()
-                await asyncio.sleep(0)
+                # The server works on it while the attempts of this one begin.
+                await self.go_on()
         finally:
             self._owner.kept(batch)
 

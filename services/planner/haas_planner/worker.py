@@ -95,7 +95,7 @@ class Shard:
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
                     continue
-                await asyncio.sleep(0)  # a commit that was begun is sent before more is decided
+                await asyncio.sleep(0)  # others have their turn, whoever rings
                 await self._wake.wait()
                 self._wake.clear()
         finally:
@@ -161,7 +161,7 @@ class Shard:
         except BaseException as error:  # noqa: BLE001 - raised again behind the commit that is under way
             await commits.fail(error)
             return
-        commits.go_on()
+        await commits.go_on()
         if not (commits.flying and batch.is_full() and commits.open is batch):
             self._go_on_soon()
 
@@ -355,7 +355,8 @@ class Shard:
             self._decided(key, batch, lambda: domain.tick(plan, now_us), "clock")
         # What is ready waits for room: more of it would only be more to look through.
         if plan.state == "running" and plan.unblocked and len(plan.ready) < quantum:
-            self._decided(key, batch, lambda: domain.advance(plan, now_us, quantum), "room")
+            # As much again is to start in the same batch.
+            self._decided(key, batch, lambda: domain.advance(plan, now_us, (quantum + 1) // 2), "room")
         blocked = self._replan(key, plan, batch)
         if plan.ready and plan.state in ("running", "compensating"):
             limits = self._limits.get(key, NO_LIMITS)

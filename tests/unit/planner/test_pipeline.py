@@ -44,7 +44,7 @@ async def test_a_commit_that_fails_while_its_shard_ends_is_forgotten_without_a_c
     commits = Pipeline("shard/1", log, owner, lambda: None, lambda _at_us: None)  # type: ignore[arg-type]
     commits.open = batch = Batch(Cap())
     batch.sealed = Commit()
-    commits.go_on()
+    await commits.go_on()
     await log.begun.wait()
     await commits.stop()
     gc.collect()
