@@ -13,8 +13,8 @@ import pytest
 from haas_common import errors
 from haas_common.blobs import BlobStore
 from haas_common.db import Lease
+from haas_common.key_ring import KeyRing
 from haas_common.projections.rebuild import Rebuild
-from haas_common.sealing import KeyRing
 from haas_common.sockets import short_url
 from haas_notifier.projection import PROJECTIONS as NOTIFICATIONS
 from haas_notifier.worker import Relay

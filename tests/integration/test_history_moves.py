@@ -23,8 +23,8 @@ from haas_common.audit.export import Export, ExportInvalid, Writer, opened
 from haas_common.auth import Claims
 from haas_common.calls import Call
 from haas_common.db import Database, Scope
+from haas_common.key_ring import KeyRing
 from haas_common.projections.rebuild import Rebuild
-from haas_common.sealing import KeyRing
 from haas_common.sockets import short_url
 from haas_orchestrator import inputs
 from haas_orchestrator.audit import store

@@ -15,8 +15,8 @@ from haas_common import errors
 from haas_common.db import Database, Lease, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.eventstore import NewEvent, append
+from haas_common.key_ring import KeyRing
 from haas_common.projections.rebuild import Rebuild
-from haas_common.sealing import KeyRing
 from haas_common.server import started
 from haas_common.sockets import short_url
 from haas_planner.agents import store

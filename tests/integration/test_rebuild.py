@@ -26,10 +26,10 @@ from haas_common.blobs import BlobStore
 from haas_common.db import Database, Lease, Query, Scope
 from haas_common.doorbell import Doorbell
 from haas_common.eventstore import NewEvent, append
+from haas_common.key_ring import KeyRing
 from haas_common.projections import Past, Projection, Shadow, rebuild
 from haas_common.projections.rebuild import Found, Rebuild, RebuildRunning
 from haas_common.projections.shadow import Unsupported
-from haas_common.sealing import KeyRing
 from haas_common.sockets import short_url
 from haas_gateway.projection import PROJECTIONS as USAGE
 from haas_gateway.worker import UsageProjector

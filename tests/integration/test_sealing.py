@@ -16,8 +16,9 @@ from haas_common import errors
 from haas_common.config import ConfigInvalid
 from haas_common.db import Database, Scope
 from haas_common.eventstore import NewEvent, append
+from haas_common.key_ring import KeyRing
 from haas_common.rewrapping import rewrap_all
-from haas_common.sealing import KeyRing, Stored, Vault, is_sealed, sealed_form
+from haas_common.sealing import Stored, Vault, is_sealed, sealed_form
 from haas_common.sockets import short_url
 from tests.integration.conftest import TestDatabase
 from tests.support.plans import Plans

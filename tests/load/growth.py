@@ -9,8 +9,8 @@ import psycopg
 
 from haas_common.db import Database, Lease, Scope
 from haas_common.eventstore import NewEvent, append
+from haas_common.key_ring import KeyRing
 from haas_common.projections.rebuild import Rebuild
-from haas_common.sealing import KeyRing
 from haas_notifier import store as history
 from haas_orchestrator import store as plans
 from haas_planner import store as planner

@@ -9,9 +9,9 @@ import psycopg
 
 from haas_cli.fleet.parts import embedded_postgres
 from haas_common.db import Database, Lease, Scope
+from haas_common.key_ring import KeyRing
 from haas_common.projections import Projection
 from haas_common.projections.rebuild import Rebuild
-from haas_common.sealing import KeyRing
 from haas_common.sockets import short_url
 from haas_gateway.projection import PROJECTIONS as USAGE
 from haas_planner import domain, store

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from haas_common.db import Database, Lease, Scope, Tx, load_queries
-from haas_common.sealing import KeyRing
+from haas_common.key_ring import KeyRing
 
 SQL = load_queries("haas_common")
 _REWRAP_MAX = 1000

@@ -9,11 +9,10 @@ chain covers: destroying a key changes none of them. `kind` is what stands in th
 """
 
 import base64
+import contextlib
 import dataclasses
-import hashlib
 import json
 import os
-import pathlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,13 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from haas_common import errors
 from haas_common.config import ConfigInvalid
 from haas_common.db import Scope, Tx, load_queries
 from haas_common.events import personal_paths
 from haas_common.ids import new_id
+from haas_common.key_ring import NONCE_BYTES, KeyRing, framed
 
 if TYPE_CHECKING:
     from haas_common.eventstore import NewEvent
@@ -38,8 +38,7 @@ ERASED = "[erased]"
 #: What was read with a key is read for this long after it was destroyed, by other processes at most.
 CACHE_S = 30.0
 _CACHE_MAX = 10_000
-_NONCE_BYTES = 12
-_KEK_ID_BYTES = 4
+_SEALED = frozenset({"$sealed", "data", "kind"})
 _KINDS: Mapping[type, str] = {str: "string", dict: "object", list: "array"}
 Path = tuple[str | int, ...]
 # A path's next part to what follows; None where the value itself is personal.
@@ -72,53 +71,11 @@ class _Key:
     until_s: float
 
 
-class KeyRing:
-    """The fleet's data.key: each line 32 bytes as hex; the first wraps, all unwrap. Read again when it has changed."""
+class _Unknown(Exception):
+    """A key was not asked for yet, or too long ago."""
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
-        self._mark: tuple[int, int] = (0, 0)
-        self._ciphers: dict[bytes, AESGCM] = {}
-        self._first = b""
 
-    @property
-    def first(self) -> bytes:
-        """The id of the key that wraps."""
-        self._read()
-        return self._first
-
-    def wrap(self, key: bytes, scope: Scope, key_id: str) -> bytes:
-        """Returns 64 bytes: the wrapping key's id, a nonce, the data key under AES-256-GCM."""
-        self._read()
-        nonce = os.urandom(_NONCE_BYTES)
-        return self._first + nonce + self._ciphers[self._first].encrypt(nonce, key, _framed("key", scope, key_id))
-
-    def unwrap(self, wrapped: bytes, scope: Scope, key_id: str) -> bytes:
-        """Returns a data key. Raises HashMismatch for what these keys did not wrap, or wrapped for another place."""
-        kek_id = bytes(wrapped[:_KEK_ID_BYTES])
-        if kek_id not in self._ciphers:
-            self._read()
-        nonce, sealed = wrapped[_KEK_ID_BYTES : _KEK_ID_BYTES + _NONCE_BYTES], wrapped[_KEK_ID_BYTES + _NONCE_BYTES :]
-        try:
-            return self._ciphers[kek_id].decrypt(nonce, sealed, _framed("key", scope, key_id))
-        except (KeyError, InvalidTag):
-            raise errors.HashMismatch(
-                "A data key cannot be opened with this fleet's data.key.", key_id=key_id
-            ) from None
-
-    def _read(self) -> None:
-        try:
-            found = self._path.stat()
-            if (found.st_mtime_ns, found.st_ino) == self._mark:
-                return
-            keys = [bytes.fromhex(line) for line in self._path.read_text(encoding="ascii").split()]
-        except (OSError, ValueError):
-            raise ConfigInvalid(f"{self._path} holds no key: lines of 64 hexadecimal digits.") from None
-        if not keys or any(len(key) != 32 for key in keys):
-            raise ConfigInvalid(f"{self._path} holds no key: lines of 64 hexadecimal digits.")
-        ids = [hashlib.sha256(b"haas.data.key.v1\0" + key).digest()[:_KEK_ID_BYTES] for key in keys]
-        self._ciphers = {kek_id: AESGCM(key) for kek_id, key in zip(ids, keys, strict=True)}
-        self._first, self._mark = ids[0], (found.st_mtime_ns, found.st_ino)
+KeyOf = Callable[[tuple[Scope, str]], _Key | None]
 
 
 class Vault:
@@ -214,13 +171,17 @@ class Vault:
 
         Raises HashMismatch for a value that was tampered with, or taken from another place.
         """
+        if not fresh and not lenient:
+            with contextlib.suppress(_Unknown):
+                key_of = self._known(time.monotonic())
+                return [_opened(one, key_of, lenient=False) for one in stored]
         named: dict[tuple[Scope, str], _Key | None] = {}
         sealed = [_note_keys(one, named) for one in stored]
         if not named:
             return [one.payload for one in stored]
         await self._find(tx, named, fresh=fresh, lenient=lenient)
         return [
-            _opened(one, named, lenient=lenient) if is_any else one.payload
+            _opened(one, named.__getitem__, lenient=lenient) if is_any else one.payload
             for one, is_any in zip(stored, sealed, strict=True)
         ]
 
@@ -239,6 +200,17 @@ class Vault:
             self._keys.pop((scope, key_id), None)
         for subject in [s for s, key in self._living.items() if s.scope == scope and key.key_id in gone]:
             del self._living[subject]
+
+    def _known(self, now_s: float) -> KeyOf:
+        """Returns what tells the keys that were asked for of late, and raises _Unknown for others."""
+
+        def key_of(place: tuple[Scope, str]) -> _Key:
+            key = self._keys.get(place)
+            if key is None or key.until_s <= now_s:
+                raise _Unknown
+            return key
+
+        return key_of
 
     async def _find(self, tx: Tx, named: dict[tuple[Scope, str], _Key | None], *, fresh: bool, lenient: bool) -> None:
         now_s = time.monotonic()
@@ -297,7 +269,7 @@ def sealed_form(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a payload that is as long as the sealed one: what does not fit is found before it is appended."""
 
     def longer(value: Any, path: str) -> Any:
-        length = _NONCE_BYTES + len(to_json(value)) + 16
+        length = NONCE_BYTES + len(to_json(value)) + 16
         return {"$sealed": "x" * 28, "data": "x" * -(-length * 4 // 3), "kind": _KINDS.get(type(value), "other")}
 
     return _converted(payload, _tree(event_type), "", _unless_empty(longer))
@@ -331,20 +303,20 @@ def _sealed(event: "NewEvent", key: _Key, nonces: Iterator[bytes]) -> dict[str, 
     return _converted(event.payload, _tree(event.type), "", _unless_empty(seal))
 
 
-def _opened(stored: Stored, keys: Mapping[tuple[Scope, str], _Key | None], *, lenient: bool) -> dict[str, Any]:
+def _opened(stored: Stored, key_of: KeyOf, *, lenient: bool) -> dict[str, Any]:
     bound = _bound(stored.scope, stored.stream, stored.type)
 
     def unseal(value: Any, path: str) -> Any:
         if not is_sealed(value):
             return value
-        key = keys[stored.scope, value["$sealed"]]
+        key = key_of((stored.scope, value["$sealed"]))
         if key is not None and key.cipher is None:
             return erased_value(value["kind"])
         try:
             if key is None or key.cipher is None:
                 raise InvalidTag
             data = base64.urlsafe_b64decode(value["data"] + "=" * (-len(value["data"]) % 4))
-            return json.loads(key.cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], bound + path.encode()))
+            return from_json(key.cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound + path.encode()))
         except (InvalidTag, ValueError):
             if lenient:
                 return value
@@ -357,7 +329,7 @@ def _opened(stored: Stored, keys: Mapping[tuple[Scope, str], _Key | None], *, le
 
 def is_sealed(value: Any) -> bool:
     """Tells whether a value at a personal path is a sealed one."""
-    return isinstance(value, dict) and value.keys() == {"$sealed", "data", "kind"}
+    return isinstance(value, dict) and value.keys() == _SEALED
 
 
 def erased_value(kind: str) -> Any:
@@ -376,7 +348,7 @@ def opened_with(stored: Stored, keys: Mapping[str, bytes]) -> tuple[dict[str, An
     _note_keys(stored, named)
     for scope, key_id in named:
         named[scope, key_id] = _Key(key_id, AESGCM(keys[key_id]) if key_id in keys else None, 0.0)
-    return _opened(stored, named, lenient=False), {key_id for _, key_id in named}
+    return _opened(stored, named.__getitem__, lenient=False), {key_id for _, key_id in named}
 
 
 def _note_keys(stored: Stored, named: dict[tuple[Scope, str], _Key | None]) -> bool:
@@ -448,22 +420,13 @@ def _step(value: Any, rest: Tree | None, where: str, convert: Convert) -> Any:
 def _nonces() -> Iterator[bytes]:
     """Fresh nonces; one call to the system serves many."""
     while True:
-        many = os.urandom(_NONCE_BYTES * 64)
-        yield from (many[at : at + _NONCE_BYTES] for at in range(0, len(many), _NONCE_BYTES))
+        many = os.urandom(NONCE_BYTES * 64)
+        yield from (many[at : at + NONCE_BYTES] for at in range(0, len(many), NONCE_BYTES))
 
 
 @lru_cache(maxsize=1024)
 def _bound(scope: Scope, stream: str, event_type: str) -> bytes:
-    return _framed("value", scope, stream, event_type)
-
-
-def _framed(domain: str, scope: Scope, *parts: str) -> bytes:
-    """What a cipher's text is bound to: each part behind its length in bytes (4, big-endian)."""
-    out = [f"haas.sealed.{domain}.v1\0".encode()]
-    for part in (scope.tenant_id, scope.project_id, *parts):
-        data = part.encode()
-        out += (len(data).to_bytes(4, "big"), data)
-    return b"".join(out)
+    return framed("value", scope, stream, event_type)
 
 
 def _in(scope: Scope) -> dict[str, str]:

@@ -27,8 +27,8 @@ from haas_common.blobs import Blobs, open_blobs
 from haas_common.config import Config
 from haas_common.db import Scope
 from haas_common.fleet_keys import read_set
+from haas_common.key_ring import KeyRing
 from haas_common.pki import trust_artifact_keys
-from haas_common.sealing import KeyRing
 from haas_common.sockets import short_url
 
 #: Partitions hold five million ids; the next one is made between two pieces of the copy.

@@ -22,9 +22,10 @@ from haas_common.db import Scope, Tx
 from haas_common.db.doors import connection_parameters
 from haas_common.db.translate import translate
 from haas_common.events import EVENT_TYPES, upcast
+from haas_common.key_ring import KeyRing
 from haas_common.projections import Key, Past, Projection, Row, log, shadow
 from haas_common.projections.shadow import Connection, named, rows, run
-from haas_common.sealing import KeyRing, Stored, Vault
+from haas_common.sealing import Stored, Vault
 
 PAGE = 20_000
 #: Rows that one piece of a COPY holds: each is waited for.

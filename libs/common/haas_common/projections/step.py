@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from haas_common.errors import HaasError
+from haas_common.key_ring import KeyRing
 from haas_common.projections import Projection
 from haas_common.projections.rebuild import Found, Rebuild, RebuildRunning, TablesBusy
 from haas_common.projections.shadow import Unsupported
-from haas_common.sealing import KeyRing
 
 FAILED, REFUSED, DIFFERS = 1, 5, 7
 
