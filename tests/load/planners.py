@@ -137,12 +137,16 @@ class Planner:
         await self.start(scope, plan_id)
         async with asyncio.timeout(RUN_LIMIT_S):
             await self._ran[plan_id].wait()
-            with self.doorbell.bell("events") as bell:
-                while await self._state(scope, plan_id) not in _OVER:
-                    await bell.wait(0.2)
+            await self.over(scope, plan_id)
         run.end()
         del self._runs[plan_id], self._ran[plan_id]
         return run
+
+    async def over(self, scope: Scope, plan_id: str) -> None:
+        """Returns once the read model has a plan's end."""
+        with self.doorbell.bell("events") as bell:
+            while await self._state(scope, plan_id) not in _OVER:
+                await bell.wait(0.2)
 
     async def _state(self, scope: Scope, plan_id: str) -> str:
         async with self.database.tenant_tx(scope) as tx:
