@@ -3,6 +3,7 @@
 `faults` yields (field, rule) of what is broken; contracts.py names the task and raises.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,8 @@ REMINDERS_MAX = 10
 TEXT_CHARS_MAX = 2_000
 TEMPLATE_KINDS = ("specialist", "tool", "transform")
 _JOINS = ("all", "any", "quorum")
+#: As planner.proto takes a signal: another name could never come.
+_SIGNAL = re.compile(r"[a-z][a-z0-9_.]{0,62}")
 _OVERLAPS = ("skip", "queue", "allow", "cancel")
 _CATCH_UPS = ("none", "one", "all")
 _FIELDS: Mapping[str, frozenset[str]] = {
@@ -147,8 +150,8 @@ def _wait(task: Task) -> Iterator[Fault]:
         yield "control.for_s", f"must be 0 to {WAIT_S_MAX}"
     if "until" in control and not _is_instant(control["until"]):
         yield "control.until", "must be a time with its zone, such as 2026-12-01T09:00:00Z"
-    if "signal" in control and not _is_text(control["signal"], 63):
-        yield "control.signal", "must be a name of 1 to 63 characters"
+    if "signal" in control and not (isinstance(control["signal"], str) and _SIGNAL.fullmatch(control["signal"])):
+        yield "control.signal", "must be a small letter, then at most 62 small letters, digits, _ or ."
     if "timeout_s" in control and ("signal" not in control or not _number(control["timeout_s"], 1, WAIT_S_MAX)):
         yield "control.timeout_s", f"must be 1 to {WAIT_S_MAX}, for a signal"
     if control.get("on_timeout", "fail") not in ("fail", "continue"):
