@@ -19,7 +19,7 @@ SEED = int(os.environ.get("HAAS_CHAOS_SEED", "1"))
 ROUNDS = int(os.environ.get("HAAS_CHAOS_ROUNDS", "3"))
 TASKS = 1_000
 #: What the plan's shapes have: items of the map that writes, calls of the outside world, layers, notes, and so on; the
-#: chain takes what is left of the thousand.
+#: chains take what is left of the thousand.
 WRITTEN, CALLED, LAYERS, WIDTH, READS, NOTES, KEYED, WAITS = 240, 40, 10, 30, 3, 50, 40, 6
 #: Parts that are killed; one of the planners is also stopped for longer than its leases.
 PLANNERS = ("planner", "planner-2")
@@ -138,13 +138,19 @@ class StormPlan:
         return len(self.tasks) + sum(self.items.values())
 
 
-def storm_plan(chance: random.Random, name: str, host: str, *, calls: bool = True) -> StormPlan:
+def gate(number: int) -> str:
+    """Returns the signal that a chain of a storm's plan waits for."""
+    return f"{SIGNAL}.{number}"
+
+
+def storm_plan(chance: random.Random, name: str, host: str, gates: int, *, calls: bool = True) -> StormPlan:
     """Returns a plan of a thousand tasks of every shape.
 
     Args:
         chance: Which tasks read which.
         name: Of what it writes; letters and digits.
         host: Of the ledger.
+        gates: How many chains it ends with, each behind a signal: there is something to do until the last has come.
         calls: Whether it calls the ledger: such a call waits for 30 s when it was under way while MCP died.
     """
     plan = StormPlan()
@@ -164,9 +170,12 @@ def storm_plan(chance: random.Random, name: str, host: str, *, calls: bool = Tru
     for n in range(WAITS):
         control = {"signal": SIGNAL} if n == 0 else {"for_s": 0.5 + n}
         plan.add("wait", writes="value.signal", control=control)
-    link = plan.computed("`1`", 1)
-    while plan.count < TASKS:
-        link = plan.computed("values(inputs)[0]", 1, [link])
+    left = TASKS - plan.count
+    for n in range(gates):
+        link = plan.add("wait", writes="value.signal", control={"signal": gate(n)})
+        link = plan.computed("`1`", 1, [link])
+        for _ in range((left * (n + 1)) // gates - (left * n) // gates - 2):
+            link = plan.computed("values(inputs)[0]", 1, [link])
     return plan
 
 
