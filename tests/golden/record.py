@@ -16,12 +16,12 @@ ITEM = {"kind": "specialist", "skill": "each", "params": {}, "attempts_max": 1}
 
 
 def task(task_id: str, *after: str, kind: str = "specialist", attempts_max: int = 1, **more: Any) -> Task:
-    """Returns a task that reads from others; `policy` by its fields, the rest is its control."""
-    policy = Policy(**more.pop("policy", {}))
+    """Returns a task that reads from others; `policy` by its fields, `params`, the rest is its control."""
+    policy, params = Policy(**more.pop("policy", {})), more.pop("params", {})
     reads = tuple(Slot(slot_of(a), "value.x", a) for a in after)
     writes = (Slot(slot_of(task_id), "doc.x" if kind == "tool" else "value.x"),)
     return Task(
-        task_id, kind, "s", f"Task {task_id}", f"agent.{task_id}", reads, writes, {}, attempts_max, 60, policy, more
+        task_id, kind, "s", f"Task {task_id}", f"agent.{task_id}", reads, writes, params, attempts_max, 60, policy, more
     )
 
 
@@ -248,9 +248,31 @@ def fork() -> Script:
     return script
 
 
+def inline() -> Script:
+    """Transforms that a decision does itself: a chain, a map, after a signal, again; and what takes an attempt."""
+    said, of = {"expression": "params.n", "n": 7}, {"expression": "values(inputs)[0]"}
+    item = {"kind": "transform", "skill": "t", "params": {"expression": "params.item"}}
+    over = {"over": slot_of("T-5"), "path": "items", "limit": 1, "join": "all", "item": item}
+    script = Script(
+        task("T-1", kind="transform", params=said), task("T-2", "T-1", kind="transform", params=of),
+        task("T-3", "T-2", kind="transform", params={"expression": "abs(inputs)"}),
+        task("T-4", "T-2", kind="transform", params=of, policy={"tokens_max": 1}), task("T-5"),
+        task("T-6", "T-5", kind="map", **over), task("T-7", kind="wait", signal="paid"),
+        task("T-8", "T-7", kind="transform", params=of), task("T-9", "T-8", "T-4"),
+    )  # fmt: skip
+    script.do("signal", name="paid", value={"amount": 7})
+    script.done("T-3", "T-4", "T-5")
+    made = (template_task(script.plan.tasks["T-6"].task, item, n, {"item": n, "index": n - 1}) for n in (1, 2, 3))
+    script.expand("T-6", *made)
+    script.do("rerun", task_id="T-1")
+    script.do("start", room=9)
+    script.done("T-3", "T-4", "T-6", "T-9")
+    return script
+
+
 SCENARIOS: tuple[Callable[[], Script], ...] = (
     attempts, leader, map_all, map_any, map_quorum, waits, approvals, schedules, continues, undone, budgets, operations,
-    fork,
+    fork, inline,
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,17 +43,30 @@ _STATE = Query(
     "",
     "SELECT state FROM plans WHERE tenant_id = %(t)s AND project_id = %(p)s AND plan_id = %(id)s",
 )
+_COMPLETED = Query(
+    "bench_completed",
+    "",
+    "SELECT task_id FROM events WHERE tenant_id = %(t)s AND project_id = %(p)s AND plan_id = %(id)s"
+    " AND event_type = 'TaskCompleted' ORDER BY seq",
+)
 # A plan's id is used once, however many planners there are in turn.
 _NUMBERS = itertools.count(1)
 _OVER = frozenset({"completed", "failed", "cancelled"})
 
 
-def tasks_of(dag: Dag) -> list[Task]:
+#: Kinds of tasks that do nothing: by an attempt each, or as a transform that the decision itself does.
+KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "specialist": ("bench.nothing", {}), "transform": ("transform", {"expression": "`1`"})
+}  # fmt: skip
+
+
+def tasks_of(dag: Dag, kind: str = "specialist") -> list[Task]:
     """Returns a plan's tasks with typed contracts; each writes one value, which stands in its event, sealed."""
+    skill, params = KINDS[kind]
     return [
         Task(
-            task_id, "specialist", "bench.nothing", "", "bench",
-            tuple(Slot(_slot(read), "value.x", read) for read in reads), (Slot(_slot(task_id), "value.x"),),
+            task_id, kind, skill, "", "bench",
+            tuple(Slot(_slot(read), "value.x", read) for read in reads), (Slot(_slot(task_id), "value.x"),), params,
         )
         for task_id, reads in dag.tasks
     ]  # fmt: skip
@@ -123,12 +136,15 @@ class Planner:
         """Runs a plan: returns when it is running, not when it is done."""
         await self.operations.command(Command(scope, plan_id, f"run-{plan_id}", "run", {}, "bench", _TRACE))
 
-    async def drafted(self, scope: Scope, dag: Dag, shard: int | None = None) -> tuple[Scope, str, Run]:
+    async def drafted(
+        self, scope: Scope, dag: Dag, shard: int | None = None, kind: str = "specialist"
+    ) -> tuple[Scope, str, Run]:
         """Creates a plan of a shape, ready to run."""
         plan_id = self.name(shard, scope)
-        await self.create(scope, plan_id, tasks_of(dag))
-        run = self._runs[plan_id] = Run(dag, RUN_LIMIT_S)
-        self._ran[plan_id] = asyncio.Event()
+        await self.create(scope, plan_id, tasks_of(dag, kind))
+        run = Run(dag, RUN_LIMIT_S)
+        if kind == "specialist":
+            self._runs[plan_id], self._ran[plan_id] = run, asyncio.Event()
         return scope, plan_id, run
 
     async def run(self, scope: Scope, plan_id: str, run: Run) -> Run:
@@ -136,11 +152,25 @@ class Planner:
         run.begin()
         await self.start(scope, plan_id)
         async with asyncio.timeout(RUN_LIMIT_S):
-            await self._ran[plan_id].wait()
+            if plan_id in self._runs:
+                await self._ran[plan_id].wait()
             await self.over(scope, plan_id)
-        run.end()
-        del self._runs[plan_id], self._ran[plan_id]
+        run.end(is_checked=plan_id in self._runs)
+        self._runs.pop(plan_id, None)
+        self._ran.pop(plan_id, None)
         return run
+
+    async def told(self, scope: Scope, plan_id: str, run: Run) -> None:
+        """Checks a run by its history: each task was completed once, after what it reads.
+
+        Raises:
+            RuntimeError: it was not.
+        """
+        async with self.database.tenant_tx(scope) as tx:
+            rows = await tx.all(_COMPLETED, t=scope.tenant_id, p=scope.project_id, id=plan_id)
+        for row in rows:
+            run.task(row["task_id"])
+        run.check()
 
     async def over(self, scope: Scope, plan_id: str) -> None:
         """Returns once the read model has a plan's end."""
@@ -153,12 +183,16 @@ class Planner:
             row = await tx.one(_STATE, t=scope.tenant_id, p=scope.project_id, id=plan_id)
         return str(row["state"])
 
-    async def together(self, scopes: Sequence[Scope], dag: Dag) -> tuple[float, list[Run]]:
+    async def together(self, scopes: Sequence[Scope], dag: Dag, kind: str = "specialist") -> tuple[float, list[Run]]:
         """Runs a plan of a shape for each scope at once; returns tasks a second of all, and the runs."""
-        drafted = [await self.drafted(scope, dag) for scope in scopes]
+        drafted = [await self.drafted(scope, dag, kind=kind) for scope in scopes]
         began = time.perf_counter()
         runs = await asyncio.gather(*(self.run(*one) for one in drafted))
-        return len(scopes) * len(dag.tasks) / (time.perf_counter() - began), list(runs)
+        took_s = time.perf_counter() - began
+        if kind != "specialist":
+            for one in drafted:
+                await self.told(*one)
+        return len(scopes) * len(dag.tasks) / took_s, list(runs)
 
 
 @contextlib.asynccontextmanager

@@ -59,11 +59,17 @@ def policy(chance: random.Random) -> Policy:
 
 def item(chance: random.Random) -> dict[str, Any]:
     """Returns a map's or a schedule's template."""
-    told: dict[str, Any] = {"kind": chance.choice(("specialist", "tool")), "skill": "each", "params": {}}
+    kind = chance.choice(("specialist", "tool", "transform"))
+    told: dict[str, Any] = {"kind": kind, "skill": "each", "params": expression(chance) if kind == "transform" else {}}
     told["attempts_max"] = chance.randint(1, 2)
     if chance.random() < 0.3:
         told["policy"] = {"on_failure": chance.choice(("fail", "continue")), "backoff_s": 0.1}
     return told
+
+
+def expression(chance: random.Random) -> dict[str, Any]:
+    """Returns a transform's parameters: how many values it reads, or what fails, or nothing to go by at all."""
+    return chance.choice(({"expression": "length(inputs)"}, {"expression": "abs(inputs)"}, {}))
 
 
 def control(chance: random.Random, kind: str, reads: tuple[Slot, ...]) -> dict[str, Any]:
@@ -109,8 +115,8 @@ def task(chance: random.Random, task_id: str, before: list[str], kinds: tuple[st
     controlled = control(chance, kind, reads) if kind in ("map", "wait", "approval", "schedule") else {}
     skill = chance.choice(TOOLS) if kind == "tool" else kind
     return Task(
-        task_id, kind, skill, "", f"agent.{task_id}", reads, writes, {}, chance.randint(1, 3),
-        chance.choice((5, 20)), policy(chance), controlled,
+        task_id, kind, skill, "", f"agent.{task_id}", reads, writes, expression(chance) if kind == "transform" else {},
+        chance.randint(1, 3), chance.choice((5, 20)), policy(chance), controlled,
     )  # fmt: skip
 
 

@@ -162,7 +162,7 @@ def storm_plan(chance: random.Random, name: str, host: str, gates: int, *, calls
         _map(plan, "mcp.http", post, [f"{name}-{n}" for n in range(CALLED)], 4)
     layer = [plan.computed(f"`{n}`", n) for n in range(WIDTH)]
     for _ in range(LAYERS - 1):
-        layer = [_summed(plan, chance.sample(layer, READS)) for _ in range(WIDTH)]
+        layer = [_summed(plan, chance.sample(layer, READS), place) for place in range(WIDTH)]
     for _ in range(NOTES):
         plan.add("transform", [chance.choice(layer)], params={"expression": "values(inputs)[0]"}, writes="doc.note")
     for n in range(KEYED):
@@ -174,14 +174,19 @@ def storm_plan(chance: random.Random, name: str, host: str, gates: int, *, calls
     for n in range(gates):
         link = plan.add("wait", writes="value.signal", control={"signal": gate(n)})
         link = plan.computed("`1`", 1, [link])
-        for _ in range((left * (n + 1)) // gates - (left * n) // gates - 2):
-            link = plan.computed("values(inputs)[0]", 1, [link])
+        for place in range((left * (n + 1)) // gates - (left * n) // gates - 2):
+            link = plan.computed("values(inputs)[0]", 1, [link], **_by_attempt(place))
     return plan
 
 
-def _summed(plan: StormPlan, reads: Sequence[str]) -> str:
+def _summed(plan: StormPlan, reads: Sequence[str], place: int) -> str:
     # Some digits only: ten layers of sums stay exact in a double.
-    return plan.computed("sum(values(inputs))", sum(plan.values[r] for r in reads), reads)
+    return plan.computed("sum(values(inputs))", sum(plan.values[r] for r in reads), reads, **_by_attempt(place))
+
+
+def _by_attempt(place: int) -> dict[str, Any]:
+    """Every second transform reserves a budget, so that it takes an attempt; the decision does the others."""
+    return {"policy": {"tokens_max": 1}} if place % 2 else {}
 
 
 def _map(plan: StormPlan, tool: str, params: Mapping[str, Any], items: Sequence[str], limit: int) -> None:

@@ -1,7 +1,7 @@
 """What one commit takes along."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from haas_common.eventstore import check_storable
@@ -131,11 +131,20 @@ class Batch:
         for key, events in self.events.items():
             plan = plans[key]
             changes.append(Change(plan, self.bases[key], events, self.causes[key], traces.get(key, "")))
-            # A task that ended one attempt and began the next keeps what it holds.
-            last = {e.task_id: e.type for e in events if e.type in _FREEING or e.type == "TaskStarted"}
-            freed = (t for t, type_ in last.items() if type_ in _FREEING and limited(key, t))
-            self.freed += [(key[0], key[1], task_id) for task_id in freed]
+            self.freed += [(key[0], key[1], task_id) for task_id in _freed(events) if limited(key, task_id)]
         return Commit(changes, self.decided, self.freed, self.trips)
+
+
+def _freed(events: Iterable[Event]) -> Iterable[str]:
+    """Returns the tasks that hold no slots after these events, and may have held some before."""
+    found: dict[str, None] = {}
+    for event in events:
+        if event.type == "TaskStarted":
+            # One that ended an attempt and began the next keeps what it holds.
+            found.pop(event.task_id, None)
+        elif event.type in _FREEING and not (event.type == "TaskCompleted" and not event.payload["attempt"]):
+            found[event.task_id] = None
+    return found
 
 
 def unwritable(batch: Batch) -> list[PlanKey]:

@@ -32,6 +32,12 @@ class Input:
     type: str
     ref: str
 
+    def plain(self) -> str | float | None:
+        """Returns a plain value, as a number where it is one; None of an upload or an artifact."""
+        if self.ref.startswith(("sha256:", "artf-")):
+            return None
+        return float(self.ref) if self.type == "value.number" else self.ref
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Policy:

@@ -10,7 +10,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
 from jmespath.functions import Functions, signature
@@ -34,6 +34,17 @@ NAMES_ARE_CALLED: Final = "function_expression"
 Json = Any
 
 
+class Bounds(NamedTuple):
+    """What one evaluation may take: bytes of its document and of its result as JSON, steps."""
+
+    input_bytes: int = INPUT_BYTES_MAX
+    output_bytes: int = OUTPUT_BYTES_MAX
+    steps: int = STEPS_MAX
+
+
+WHOLE: Final = Bounds()
+
+
 class TransformFault(ValueError):
     """An expression or a document breaks a rule; `rule` is a sentence without any of the document's data."""
 
@@ -52,12 +63,13 @@ def check(expression: str) -> None:
     _compiled(expression)
 
 
-def apply(expression: str, document: Mapping[str, Json]) -> Json:
+def apply(expression: str, document: Mapping[str, Json], bounds: Bounds = WHOLE) -> Json:
     """Evaluates an expression.
 
     Args:
         expression: JMESPath of at most 4 KiB.
         document: {"inputs": {slot: data}, "params": {…}}, at most 1 MiB as JSON and 30 levels deep.
+        bounds: what it may take, where that is less.
 
     Returns:
         Fresh JSON of at most 256 KiB and 30 levels that shares nothing with the document.
@@ -66,8 +78,8 @@ def apply(expression: str, document: Mapping[str, Json]) -> Json:
         TransformFault: a limit or a type is not kept to; nothing else is ever raised.
     """
     tree = _compiled(expression)
-    given = _plain(dict(document), "document", INPUT_BYTES_MAX)
-    budget = _Budget()
+    given = _plain(dict(document), "document", bounds.input_bytes)
+    budget = _Budget(bounds.steps)
     try:
         result = _Interpreter(budget).visit(tree, given)
     except TransformFault:
@@ -77,20 +89,20 @@ def apply(expression: str, document: Mapping[str, Json]) -> Json:
         raise TransformFault(f"the expression fails on this document: {type(error).__name__}") from None
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise TransformFault(f"the expression cannot be evaluated: {type(error).__name__}") from None
-    return _plain(result, "result", OUTPUT_BYTES_MAX)
+    return _plain(result, "result", bounds.output_bytes)
 
 
 class _Budget:
     """The steps that are left."""
 
-    __slots__ = ("left",)
+    __slots__ = ("_most", "left")
 
-    def __init__(self) -> None:
-        self.left = STEPS_MAX
+    def __init__(self, most: int) -> None:
+        self._most = self.left = most
 
     def pay(self, steps: int) -> None:
         if steps > self.left:
-            raise TransformFault(f"the expression takes more than {STEPS_MAX} steps")
+            raise TransformFault(f"the expression takes more than {self._most} steps")
         self.left -= steps
 
     def pay_text(self, text: str) -> None:

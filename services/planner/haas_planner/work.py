@@ -133,9 +133,7 @@ class WorkContext:
         if name in self.assignment.values:
             return self.assignment.values[name]
         given = self.assignment.inputs.get(name)
-        if given is None or given.ref.startswith(("sha256:", "artf-")):
-            return None
-        return float(given.ref) if given.type == "value.number" else given.ref
+        return given.plain() if given is not None else None
 
     async def call_tool(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Calls a tool through the MCP service; the same call of a later attempt gets the same answer."""

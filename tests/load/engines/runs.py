@@ -39,13 +39,21 @@ class Run:
         """The engine is open and warm: time counts from here."""
         self._began = time.perf_counter()
 
-    def end(self) -> None:
-        """The engine has said that the plan is done.
+    def end(self, *, is_checked: bool = True) -> None:
+        """The engine has said that the plan is done; `check` follows later where its tasks are not known yet.
+
+        Raises RuntimeError as `check` does.
+        """
+        self._ended = time.perf_counter()
+        if is_checked:
+            self.check()
+
+    def check(self) -> None:
+        """Makes sure that the plan is done.
 
         Raises:
             RuntimeError: it is not, or a task was refused; an engine may have kept that to itself.
         """
-        self._ended = time.perf_counter()
         if self._fault:
             raise RuntimeError(self._fault)
         if not self.late and not self.done:

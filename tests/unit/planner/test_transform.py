@@ -259,7 +259,7 @@ def test_any_expression_over_any_document_gives_json_or_a_fault_and_always_the_s
 @settings(max_examples=200, deadline=None)
 @given(expressions, values)
 def test_the_budget_is_never_overdrawn(expression: str, value: Any) -> None:
-    budget = transform._Budget()
+    budget = transform._Budget(transform.STEPS_MAX)
     with contextlib.suppress(Exception):  # which ones may leave is the other test's matter
         transform._Interpreter(budget).visit(transform._compiled(expression), value)
     assert 0 <= budget.left <= transform.STEPS_MAX

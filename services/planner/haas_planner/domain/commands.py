@@ -63,7 +63,7 @@ def run(plan: Plan, actor: str, now_us: int) -> list[Event]:
     limit_s = plan.budget.get("time_s", 0)
     decision.emit("PlanStarted", **({"deadline_us": now_us + limit_s * _US} if limit_s else {}))
     decision.advance()
-    if plan.incomplete.get("", 0) == 0:  # a fork of a plan that was complete
+    if plan.state == "running" and plan.incomplete.get("", 0) == 0:  # a fork of a plan that was complete
         decision.emit("PlanCompleted", tasks=len(plan.tasks))
     return decision.events
 

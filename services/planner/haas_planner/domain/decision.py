@@ -1,10 +1,11 @@
 """What decisions are made of: events emitted and folded at once, and what follows when a task is over."""
 
+import collections
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from haas_planner.domain import reports
+from haas_planner.domain import inline, reports
 from haas_planner.domain.fold import apply
 from haas_planner.domain.relations import descendants
 from haas_planner.domain.state import OPEN, TERMINAL, Event, Plan, TaskRun, is_over, map_of, undo_order
@@ -31,6 +32,9 @@ class Decision:
         self.events: list[Event] = []
         self._actor = actor
         self._ready_max = ready_max
+        # Where to go on making tasks ready: each a group and, unless all of it, which of its tasks.
+        self._due: collections.deque[tuple[str, Iterable[str] | None]] = collections.deque()
+        self._is_advancing = False
 
     def emit(self, type_: str, task_id: str = "", actor: str = "", **payload: Any) -> None:
         """Adds an event and folds it."""
@@ -52,7 +56,19 @@ class Decision:
                 self._advance(group, None)
 
     def _advance(self, group: str, only: Iterable[str] | None) -> None:
-        """The same for the tasks under one map ("" for all others), or for some of them."""
+        """The same for the tasks under one map ("" for all others), or for some of them.
+
+        What is done as it is released has dependents of its own: they follow, one after another and not within.
+        """
+        self._due.append((group, only))
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        while self._due:
+            self._make_ready(*self._due.popleft())
+        self._is_advancing = False
+
+    def _make_ready(self, group: str, only: Iterable[str] | None) -> None:
         plan = self.plan
         waiting = plan.unblocked.get(group)
         if plan.state != "running" or not waiting:
@@ -62,14 +78,19 @@ class Decision:
             room = min(room, int(plan.tasks[group].task.control.get("limit", 10)) - plan.open_in.get(group, 0))
         candidates = (t for t in only if t in waiting) if only is not None else iter(waiting)
         for task_id in list(itertools.islice(candidates, max(0, room))):
-            if task_id in waiting:
+            if task_id in waiting and plan.state == "running":
                 self._ready_max -= 1
                 self.release(task_id)
 
     def release(self, task_id: str) -> None:
-        """Makes a task ready, or lets it wait for what it waits for."""
+        """Makes a task ready, lets it wait for what it waits for, or does it."""
         run = self.plan.tasks[task_id]
         task = run.task
+        values = inline.values_of(self.plan, run)
+        if values is not None:
+            self.emit("TaskCompleted", task_id, run.doer(), attempt=run.attempt, outputs={}, values=values)
+            self.settled(task_id)
+            return
         deadline = {}
         if task.policy.schedule_to_close_s:
             deadline = {"deadline_us": self.now_us + task.policy.schedule_to_close_s * _US}
