@@ -14,7 +14,7 @@ from haas_planner.attempts import Assignment
 from haas_planner.graph import Slot
 from tests.integration.conftest import TestDatabase
 from tests.support.keys import fleet_keys
-from tests.support.kinds import SCOPE, Planner, constant, of, planner_of, task
+from tests.support.kinds import SCOPE, Planner, constant, of, planner_of, task, tried
 
 PLAN = "pl-00000001"
 
@@ -44,13 +44,14 @@ async def test_a_transform_computes_from_what_others_wrote(database: TestDatabas
     assert row["artifacts"]["T-1"] == []
 
 
+FIRST = {"expression": "values(inputs)[0]"}
 ITEM = {"kind": "transform", "skill": "transform", "params": {"expression": "params.item"}}
 
 
 async def test_a_map_runs_over_a_list_known_only_at_run_time_a_few_at_a_time(
     database: TestDatabase, tmp_path: Path
 ) -> None:
-    control = {"over": "v1", "path": "value", "limit": 3, "item": ITEM}
+    control = {"over": "v1", "path": "value", "limit": 3, "item": {**ITEM, "policy": {"tokens_max": 1}}}
     mapped = task(2, "map", [of(1)], writes="data.squares", control=control)
     async with planner_of(database, tmp_path) as planner:
         await planner.start(PLAN, [constant(1, str(list(range(20)))), mapped])
@@ -434,7 +435,7 @@ async def test_a_paused_plan_starts_nothing_and_keeps_what_ends_meanwhile(
         return {}
 
     async with planner_of(database, tmp_path, tool) as planner:
-        await planner.start(PLAN, [task(1, "tool", skill="shop.count"), constant(2, "1", [of(1)])])
+        await planner.start(PLAN, [task(1, "tool", skill="shop.count"), tried(2, "1", [of(1)])])
         await reached.wait()
         assert await planner.tell(PLAN, "pause", reason="lunch") == "paused"
         gate.set()
@@ -442,6 +443,25 @@ async def test_a_paused_plan_starts_nothing_and_keeps_what_ends_meanwhile(
         assert (row["state"], row["tasks"]["T-2"]) == ("paused", "planned")
         assert await planner.tell(PLAN, "resume") == "running"
         assert (await planner.over(PLAN))["state"] == "completed"
+
+
+async def test_a_long_chain_of_small_transforms_takes_no_attempt_and_few_commits(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    chain = [constant(1, "7"), *(task(n, "transform", [of(n - 1)], params=FIRST) for n in range(2, 1001))]
+    async with planner_of(database, tmp_path) as planner:
+        await planner.start(PLAN, chain)
+        row = await planner.over(PLAN)
+        plan = await planner.plan(PLAN)
+        history = await planner.history(PLAN)
+        times = await planner.commits(PLAN)
+    assert row["state"] == "completed"
+    assert set(row["tasks"].values()) == {"completed"}
+    assert set(row["attempts"].values()) == {0}
+    assert plan.tasks["T-1000"].values == {"v1000": 7}
+    assert [task_id for kind, task_id, _ in history if kind == "TaskCompleted"] == [f"T-{n}" for n in range(1, 1001)]
+    assert not {"TaskReady", "TaskStarted"} & set(types(history))
+    assert times <= 1000 // 20
 
 
 async def test_a_plan_of_thousands_of_tasks_is_created_in_several_commits_and_runs(

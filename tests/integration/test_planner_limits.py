@@ -21,7 +21,7 @@ from haas_planner import operations, worker
 from haas_planner.attempts import Assignment
 from haas_planner.graph import Task
 from tests.integration.conftest import TestDatabase
-from tests.support.kinds import PROFILE, SCOPE, Planner, Tool, constant, of, planner_of, task
+from tests.support.kinds import PROFILE, SCOPE, Planner, Tool, constant, of, planner_of, task, tried
 
 OTHER = Scope("t-two", "p-main")
 ROOM = 8
@@ -126,7 +126,7 @@ async def test_a_shard_with_too_many_tasks_refuses_to_run_one_plan_more_until_so
     first, second, elsewhere = next(ids), next(ids), next(ids_of(SCOPE, 4))
     async with planner_of(database, tmp_path, meeting) as planner:
         await planner.start(first, calls(4))
-        await planner.create(second, [constant(1, "1")])
+        await planner.create(second, [tried(1, "1")])
         with pytest.raises(errors.Overloaded) as refused:
             await planner.tell(second, "run", "r-1")
         assert float(refused.value.metadata["retry_after_s"]) > 0
@@ -212,7 +212,7 @@ async def test_a_limit_is_shared_by_the_plans_that_wait_for_it(
     large, small = next(ids), next(ids)
     async with planner_of(database, tmp_path, meeting) as planner:
         await planner.start(large, calls(20))
-        await planner.start(small, [constant(1, "1"), constant(2, "1", [of(1)])])
+        await planner.start(small, [tried(1, "1"), tried(2, "1", [of(1)])])
         meeting.end()
         await asyncio.gather(planner.over(small), planner.over(large))
     started = [plan_id for _, plan_id, _, type_ in history.events() if type_ == "TaskStarted"]
@@ -283,9 +283,9 @@ async def test_a_neighbours_large_plan_keeps_no_small_one_waiting(
     """Counted in starts of the neighbour's between a small plan's task being ready and its start."""
     large = next(ids_of(neighbour, 11))
     small = next(one for one in ids_of(SCOPE, shard) if one != large)
-    chain = [constant(1, "1"), *(constant(n, "1", [of(n - 1)]) for n in range(2, 6))]
+    chain = [tried(1, "1"), *(tried(n, "1", [of(n - 1)]) for n in range(2, 6))]
     async with planner_of(database, tmp_path, room=ROOM) as planner:
-        await planner.of(neighbour).start(large, [constant(n, "1") for n in range(1, 3001)])
+        await planner.of(neighbour).start(large, [tried(n, "1") for n in range(1, 3001)])
         await planner.of(neighbour).until(large, lambda row: row["tasks_by_state"].get("completed", 0) > 50)
         await planner.start(small, chain)
         await planner.over(small)

@@ -36,6 +36,7 @@ policies:
   breaker: {failures: 2, cool_down_s: 3}
 """
 _EVENTS = Query("events", "", "SELECT event_type, task_id, payload FROM events WHERE stream = %(s)s ORDER BY version")
+_COMMITS = Query("commits", "", "SELECT count(DISTINCT recorded_at) AS n FROM events WHERE stream = %(s)s")
 _PLAN = Query("plan", "", "SELECT state, failure, tasks_by_state FROM plans WHERE plan_id = %(id)s")
 _TASKS = Query("tasks", "", "SELECT task_id, status, attempt, artifact_ids FROM tasks_read WHERE plan_id = %(id)s")
 _BREAKERS = Query("breakers", "", "SELECT event_type FROM events WHERE stream = %(s)s ORDER BY version")
@@ -72,6 +73,11 @@ def of(number: int, type_: str = "value.x") -> Slot:
 def constant(number: int, value: str, reads: Sequence[Slot] = (), **more: Any) -> Task:
     """A transform that gives a JSON literal, e.g. '[1, 2]'."""
     return task(number, "transform", reads, params={"expression": f"`{value}`"}, **more)
+
+
+def tried(number: int, value: str, reads: Sequence[Slot] = (), **more: Any) -> Task:
+    """The same by an attempt: it reserves a budget, so that no decision does it by itself."""
+    return constant(number, value, reads, tokens_max=1, **more)
 
 
 class _Worker(Worker):
@@ -135,6 +141,11 @@ class Planner:
 
     async def over(self, plan_id: str) -> dict[str, Any]:
         return await self.until(plan_id, lambda row: row["state"] in ("completed", "failed", "cancelled"))
+
+    async def commits(self, plan_id: str) -> int:
+        """In how many commits a plan's events came."""
+        async with self.database.tenant_tx(self.scope) as tx:
+            return int((await tx.one(_COMMITS, s=f"plan/{plan_id}"))["n"])
 
     async def history(self, plan_id: str) -> list[tuple[str, str, dict[str, Any]]]:
         async with self.database.tenant_tx(self.scope) as tx:
