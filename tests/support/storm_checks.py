@@ -65,7 +65,8 @@ def check(app: App, plan_id: str, plan: StormPlan, ledger: Ledger, admin: psycop
     _check_artifacts(own, plan)
     effects = _check_calls(own, plan)
     assert set(ledger.calls) == {r for r, tool in effects.items() if tool == "mcp.http"}
-    assert all(len(bodies) == 1 for bodies in ledger.bodies.values()), "a key stood for two effects"
+    doubled = {key: bodies for key, bodies in ledger.bodies.items() if len(bodies) > 1}
+    assert not doubled, f"a key stood for two effects: {doubled}"
     assert len(set().union(*ledger.bodies.values())) == len(ledger.calls) == plan.items.get("mcp.http", 0)
     tool_attempts = sum(1 for e in own if e["type"] == "TaskStarted" and "." in e["task_id"])
     return Found(

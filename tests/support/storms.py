@@ -32,8 +32,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: "_Server"
 
     def do_POST(self) -> None:
-        """Takes an effect: once for each key."""
-        body = self.rfile.read(int(self.headers["content-length"]))
+        """Takes an effect: once for each key. A request whose sender died while it was sent is none."""
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True
+            return
         self.server.ledger.take(self.headers["idempotency-key"], body)
         answer = b'{"taken": true}'
         self.send_response(200)
