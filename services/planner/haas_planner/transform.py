@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple
 
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
@@ -307,48 +308,69 @@ def _check_call(name: str, count: int) -> None:
 
 
 def _plain(value: object, what: str, bytes_max: int) -> Json:
-    """Returns a value as fresh JSON with its keys in order, or refuses it; a value too large is never written out."""
-    at_least, depth, level = 0, 0, [value]
-    while level:
-        inner: list[object] = []
-        for node in level:
-            at_least += _scalar_bytes(node, what)
-            if isinstance(node, (list, dict)):
-                at_least += len(node)
-                if at_least > bytes_max:
-                    break
-                inner.extend(node if isinstance(node, list) else itertools.chain(node.keys(), node.values()))
-        if at_least > bytes_max:
-            raise TransformFault(f"the {what} is larger than {bytes_max} bytes")
-        depth += any(isinstance(node, (list, dict)) for node in level)
-        if depth > DEPTH_MAX:
-            raise TransformFault(f"the {what} is deeper than {DEPTH_MAX} levels")
-        level = inner
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-        if len(text.encode()) > bytes_max:
-            raise TransformFault(f"the {what} is larger than {bytes_max} bytes")
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, TransformFault):
-            raise
-        raise TransformFault(f"the {what} is no JSON") from None
+    """Returns a value as fresh JSON with its keys in order, or refuses it; a value too large is never copied whole."""
+    return _Copy(what, bytes_max).of(value, 1)
 
 
-def _scalar_bytes(node: object, what: str) -> int:
-    """The least that a node takes as JSON, its children not counted; refuses what is no JSON."""
-    if isinstance(node, str):
-        if NUL in node:
-            raise TransformFault(f"the {what} has text with the character NUL")
-        return len(node) + 2
-    if node is None or isinstance(node, (bool, list)):
-        return 1
-    if isinstance(node, dict):
-        if not all(isinstance(key, str) for key in node):
-            raise TransformFault(f"the {what} is no JSON")
-        return 1
-    if isinstance(node, (int, float)):
-        if not -NUMBER_MAX < node < NUMBER_MAX:  # infinities and NaN as well
-            raise TransformFault(f"the {what} has a number that is out of range")
-        return 1
-    raise TransformFault(f"the {what} is no JSON")
+class _Copy:
+    """A copy in the making: counts the bytes that it takes as JSON while it goes, so that it stops in time."""
+
+    __slots__ = ("_left", "_most", "_what")
+
+    def __init__(self, what: str, bytes_max: int) -> None:
+        self._what = what
+        self._left = self._most = bytes_max
+
+    def of(self, value: Any, level: int) -> Json:
+        """Copies what stands on a level, counted from 1."""
+        kind = type(value)
+        if kind is dict:
+            return self._object(value, level)
+        if kind is list:
+            self._pay(1 + max(1, len(value)), level)
+            return [self.of(element, level + 1) for element in value]
+        if kind is str:
+            self._pay_text(value)
+        elif kind is int or kind is float:
+            if not -NUMBER_MAX < value < NUMBER_MAX:  # infinities and NaN as well
+                raise TransformFault(f"the {self._what} has a number that is out of range")
+            self._pay(len(repr(value)))
+        elif value is None or kind is bool:
+            self._pay(5 if value is False else 4)
+        else:
+            base = next((base for base in (str, int, float, list, dict) if isinstance(value, base)), None)
+            if base is None:
+                raise TransformFault(f"the {self._what} is no JSON")
+            return self.of(base(value), level)
+        return value
+
+    def _object(self, value: dict[Any, Any], level: int) -> Json:
+        self._pay((1 + max(1, len(value))) + len(value), level)
+        found = {}
+        try:
+            for key in sorted(value):
+                self._pay_text(key)
+                found[key] = self.of(value[key], level + 1)
+        except TypeError:  # keys that are no texts, or not even comparable
+            raise TransformFault(f"the {self._what} is no JSON") from None
+        return found
+
+    def _pay(self, size: int, level: int = 1) -> None:
+        """Pays for a scalar, or for the brackets, commas and colons of what stands on a level."""
+        if level > DEPTH_MAX:
+            raise TransformFault(f"the {self._what} is deeper than {DEPTH_MAX} levels")
+        self._left -= size
+        if self._left < 0:
+            raise TransformFault(f"the {self._what} is larger than {self._most} bytes")
+
+    def _pay_text(self, text: str) -> None:
+        if len(text) + 2 > self._left:
+            self._pay(len(text) + 2)
+        if NUL in text:
+            raise TransformFault(f"the {self._what} has text with the character NUL")
+        try:
+            self._left -= len(encode_basestring(text).encode())
+        except UnicodeEncodeError:
+            raise TransformFault(f"the {self._what} is no JSON") from None
+        if self._left < 0:
+            self._pay(0)

@@ -216,6 +216,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
     max_leaves=12,
 )
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 names = sorted(transform._Functions.FUNCTION_TABLE)
 atoms = st.sampled_from(
     ["@", "a", "b", "inputs", "'x'", "`1`", '`[1, "a", null]`', '`{"a": [1, 2]}`', '"c"', "*", "[*]", "[0]"]
@@ -263,3 +264,18 @@ def test_the_budget_is_never_overdrawn(expression: str, value: Any) -> None:
     with contextlib.suppress(Exception):  # which ones may leave is the other test's matter
         transform._Interpreter(budget).visit(transform._compiled(expression), value)
     assert 0 <= budget.left <= transform.STEPS_MAX
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+        max_leaves=12,
+    )
+)
+def test_a_value_is_as_large_as_its_json(value: Any) -> None:
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    assert transform._plain(value, "value", size) == value
+    with pytest.raises(TransformFault, match="larger"):
+        transform._plain(value, "value", size - 1)
