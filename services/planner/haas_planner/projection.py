@@ -11,7 +11,7 @@ from typing import Any
 
 from haas_common.db import Scope
 from haas_common.ids import shard_of
-from haas_common.projections import Past, Row, Shadow, step
+from haas_common.projections import Key, Past, Row, Shadow, step
 from haas_planner.domain import LIVE, TERMINAL, TYPES, Plan, apply
 from haas_planner.graph import order_key
 
@@ -127,9 +127,10 @@ class Changed:
         """Returns the edges of the tasks that are new or have another contract."""
         return [edge for task_id in (*self.planned, *self.revised) for edge in edge_rows(self.plan, task_id)]
 
-    def edges_gone(self) -> list[Row]:
-        """Returns the edges of contracts that no longer hold; one may be among those that do."""
-        return [edge for edges in self.revised.values() for edge in edges]
+    def edges_gone(self) -> list[Key]:
+        """Returns the keys of the edges of contracts that no longer hold; one may be among those that do."""
+        names = ("tenant_id", "project_id", "plan_id", "from_task", "to_task")
+        return [tuple(edge[name] for name in names) for edges in self.revised.values() for edge in edges]
 
     def clear(self) -> None:
         """Forgets what was written."""
