@@ -200,7 +200,7 @@ async def test_nobody_else_loses_a_thing(world: World) -> None:
         opened = await tx.vault.open_one(tx, Stored(OTHER_TENANT, "input/1", "InputUploaded", kept[0]))
     assert opened["name"] == "of-two"
     async with world.fleet.database.tenant_tx(SCOPE) as tx:
-        plan, _ = await planner.load_plan(tx, SCOPE, OTHERS)
+        plan = (await planner.load_plan(tx, SCOPE, OTHERS)).plan
     assert plan.objective == "other-word"
 
 
@@ -208,7 +208,7 @@ async def test_an_erased_plan_still_folds_and_the_read_models_say_what_the_fold_
     await world.job(PLAN, "ana", CANARY)
     await world.privacy.erase(order())
     async with world.fleet.database.tenant_tx(SCOPE) as tx:
-        plan, _ = await planner.load_plan(tx, SCOPE, PLAN)
+        plan = (await planner.load_plan(tx, SCOPE, PLAN)).plan
         tasks, given = await orchestrator.graph_of(tx, SCOPE, PLAN)
         row = await orchestrator.get_plan(tx, SCOPE, PLAN)
         shown = await orchestrator.list_tasks(tx, SCOPE, PLAN, [], 10)
@@ -226,7 +226,7 @@ async def test_a_person_comes_back_under_a_new_key(world: World) -> None:
     await world.privacy.erase(order())
     await world.job(NEXT, "ana", "fresh-word")
     async with world.fleet.database.tenant_tx(SCOPE) as tx:
-        plan, _ = await planner.load_plan(tx, SCOPE, NEXT)
+        plan = (await planner.load_plan(tx, SCOPE, NEXT)).plan
     assert plan.objective == "fresh-word"
     assert world.where(CANARY) == []
 
@@ -351,7 +351,7 @@ async def test_work_of_others_goes_on_meanwhile(world: World) -> None:
     assert await eraser > 3
     async with world.fleet.database.tenant_tx(SCOPE) as tx:
         for number in range(4):
-            plan, _ = await planner.load_plan(tx, SCOPE, f"pl-0000001{number}")
+            plan = (await planner.load_plan(tx, SCOPE, f"pl-0000001{number}")).plan
             assert plan.objective == f"word-{number}"
     world.check_chain()
 

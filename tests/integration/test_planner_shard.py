@@ -131,7 +131,7 @@ async def test_tasks_run_after_what_they_read_and_once_each(database: TestDataba
         history = await fleet.history("pl-00000001")
         async with fleet.database.tenant_tx(SCOPE) as tx:
             rows = await tx.all(TASKS, id="pl-00000001")
-            replayed, _ = await store.load_plan(tx, SCOPE, "pl-00000001")
+            replayed = (await store.load_plan(tx, SCOPE, "pl-00000001")).plan
     assert sorted(ran) == sorted(t.task_id for t in tasks)
     assert [kind for kind, _ in history].count("TaskCompleted") == 40
     assert history[-1] == ("PlanCompleted", "")

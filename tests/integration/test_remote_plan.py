@@ -76,7 +76,7 @@ async def test_remote_workers_do_a_plans_tasks_and_their_artifacts_are_signed_an
             over = await fleet.over("pl-00000001")
             assert over["state"] == "completed", over
         async with fleet.database.tenant_tx(SCOPE) as tx:
-            plan, _ = await shards.store.load_plan(tx, SCOPE, "pl-00000001")
+            plan = (await shards.store.load_plan(tx, SCOPE, "pl-00000001")).plan
             artifact_id = plan.tasks["T-2"].outputs["r"]
             record = await late[0].artifacts.head(tx, SCOPE, artifact_id)
         file = (await late[0].artifacts.read(SCOPE, record)).decode()

@@ -22,7 +22,8 @@ from haas_planner.graph import Slot, Task
 from haas_planner.log import PlanLog
 from haas_planner.operations import Operations
 from haas_planner.server import tune_interpreter
-from haas_planner.store import Command
+from haas_planner.snapshots import Folded
+from haas_planner.store import Command, load_plan
 from haas_planner.worker import Shard
 from tests.load.dags import Dag
 from tests.load.databases import Bench
@@ -193,6 +194,18 @@ class Planner:
             for one in drafted:
                 await self.told(*one)
         return len(scopes) * len(dag.tasks) / took_s, list(runs)
+
+
+async def taken_up(bench: Bench, scope: Scope, plan_id: str) -> tuple[float, Folded]:
+    """Folds a plan as the next owner of its shard does; returns how long that took, in seconds, and the plan."""
+    database = await Database.open(bench.app_dsn, bench.context_key, "haas-bench", data_key=bench.data_key)
+    try:
+        began = time.perf_counter()
+        async with database.tenant_tx(scope, timeout_s=60) as tx:
+            folded = await load_plan(tx, scope, plan_id)
+        return time.perf_counter() - began, folded
+    finally:
+        await database.close()
 
 
 @contextlib.asynccontextmanager

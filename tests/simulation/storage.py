@@ -9,7 +9,7 @@ from typing import Any
 
 from haas_common import errors
 from haas_common.db import Scope
-from haas_planner.domain import Event, Plan, apply
+from haas_planner.domain import Event, Plan, apply, snapshot
 from haas_planner.log import Commit, Loaded, PlanKey
 from haas_planner.projection import plan_row, task_row
 from haas_planner.store import NO_LIMITS, Change, Command, Limits, OpenBreaker, SlotWish, Trip
@@ -281,7 +281,8 @@ class SimLog:
         limits = self._storage.limits
         for key in keys:
             self._storage.sweep(key)
-        found = [(k, known.get(k) or self._storage.fold(k)) for k in keys]
+        # As from a snapshot of its last event: what is decided on it is what would be decided on the fold.
+        found = [(k, known.get(k) or snapshot.load(snapshot.dump(self._storage.fold(k)))) for k in keys]
         return [Loaded(k, plan, limits=limits.get(k[0].tenant_id, NO_LIMITS)) for k, plan in found]
 
     async def breakers(self, scopes: Iterable[Scope]) -> list[OpenBreaker]:
@@ -298,6 +299,9 @@ class SimLog:
     def prepare(self, commit: Commit) -> None:
         """See Log."""
         commit.prepared = [Said.of(change) for change in commit.changes]  # type: ignore[assignment]
+
+    async def stop(self) -> None:
+        """See Log."""
 
     async def commit(self, commit: Commit) -> int:
         """See Log. Kept or not, the answer may get lost."""

@@ -157,7 +157,7 @@ class Planner:
 
     async def plan(self, plan_id: str) -> Plan:
         async with self.database.tenant_tx(self.scope) as tx:
-            return (await store.load_plan(tx, self.scope, plan_id))[0]
+            return (await store.load_plan(tx, self.scope, plan_id)).plan
 
 
 async def no_tool(tool: str, arguments: dict[str, Any], assignment: Assignment) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from haas_common.eventstore import check_storable
 from haas_planner import domain
-from haas_planner.domain import Event, Failure, Plan, Refused
+from haas_planner.domain import Event, Failure, Plan, Refused, snapshot
 from tests.support import random_plans as some
 from tests.support.plan_model import Broken, Watch, check_counts
 
@@ -47,6 +47,9 @@ class Walk:
             kept = json.loads(json.dumps(event.payload))
             domain.apply(self.replayed, Event(event.type, kept, event.task_id, event.actor))
         check_counts(self.plan)
+        self._same_as_replayed()
+        # From here on the replay goes on from a snapshot.
+        self.replayed = snapshot.load(snapshot.dump(self.replayed))
         self._same_as_replayed()
         return events
 

@@ -8,6 +8,7 @@ bound to tenant, project, stream, event type and path, so that it opens nowhere 
 chain covers: destroying a key changes none of them. `kind` is what stands in the value's place from then on.
 """
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
@@ -188,6 +189,33 @@ class Vault:
     async def open_one(self, tx: Tx, stored: Stored) -> dict[str, Any]:
         """Returns one payload; see open_all."""
         return (await self.open_all(tx, [stored]))[0]
+
+    async def seal_bytes(self, tx: Tx, subject: Subject, place: Sequence[str], data: bytes) -> tuple[str, bytes]:
+        """Seals bytes that are a person's, bound to a place; returns the key's id and what to keep.
+
+        The key is held until the transaction ends, as in `seal_all`.
+        """
+        key = (await self._living_of(tx, {subject}))[subject]
+        assert key.cipher is not None  # a living one
+        nonce = os.urandom(NONCE_BYTES)
+        bound = framed("bytes", subject.scope, *place)
+        return key.key_id, nonce + await asyncio.to_thread(key.cipher.encrypt, nonce, data, bound)
+
+    async def open_bytes(self, tx: Tx, scope: Scope, key_id: str, place: Sequence[str], kept: bytes) -> bytes | None:
+        """Returns what `seal_bytes` was given; None where the key was destroyed. Raises HashMismatch."""
+        named: dict[tuple[Scope, str], _Key | None] = {(scope, key_id): None}
+        await self._find(tx, named, fresh=False, lenient=False)
+        key = named[scope, key_id]
+        if key is not None and key.cipher is None:
+            return None
+        try:
+            if key is None or key.cipher is None:
+                raise InvalidTag
+            bound = framed("bytes", scope, *place)
+            return await asyncio.to_thread(key.cipher.decrypt, kept[:NONCE_BYTES], kept[NONCE_BYTES:], bound)
+        except (InvalidTag, ValueError):
+            sentence = "Sealed bytes were changed, or taken from another place."
+            raise errors.HashMismatch(sentence, key_id=key_id) from None
 
     def unwrapped(self, scope: Scope, key_id: str, wrapped: bytes) -> bytes:
         """Returns a key itself, for a tenant that takes its history along. Raises HashMismatch."""

@@ -29,7 +29,7 @@ async def load_plan_at(tx: Tx, scope: Scope, plan_id: str, until: int = 0) -> Pl
         FieldInvalid: its stream has no such version.
     """
     try:
-        plan, _ = await store.load_plan(tx, scope, plan_id, until)
+        plan = (await store.load_plan(tx, scope, plan_id, until)).plan
     except store.PlanGone:
         raise _dropped(plan_id) from None
     if not plan.version:

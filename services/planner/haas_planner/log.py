@@ -1,5 +1,6 @@
 """What a shard asks of storage, and PostgreSQL's answer: whatever writes is fenced by the shard's lease (design 2)."""
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,10 +8,11 @@ from typing import Any, Protocol
 
 from haas_common import clock, errors
 from haas_common.db import Database, Lease, Scope, Tx
-from haas_planner import store
+from haas_planner import snapshots, store
 from haas_planner.agents import store as agents
 from haas_planner.agents.domain import Roster
 from haas_planner.domain import Plan
+from haas_planner.fences import hold
 from haas_planner.store import Change, Command, Limits, SlotWish, Trip
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,8 @@ class Commit:
         decided: commands with their answers.
         freed: attempts, as (scope, plan, task), that no longer hold the slots of their concurrency keys.
         trips: tools that failed or answered, for their breakers.
-        prepared: what `Log.prepare` made of the changes.
+        prepared, taken, over: what `Log.prepare` made of the changes: what is written, snapshots of long plans that are
+            written afterwards, and those that go since their plans are over.
     """
 
     changes: Sequence[Change] = ()
@@ -36,6 +39,8 @@ class Commit:
     freed: Sequence[tuple[Scope, str, str]] = ()
     trips: Sequence[Trip] = ()
     prepared: store.Prepared | None = None
+    taken: Sequence[snapshots.Taken] = ()
+    over: Sequence[PlanKey] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,6 +96,9 @@ class Log(Protocol):
     async def commit(self, commit: Commit) -> int:
         """Keeps all of it or nothing; returns the storage's time. It was prepared, and follows on the one before."""
 
+    async def stop(self) -> None:
+        """Ends what goes on beside the commits."""
+
 
 class PlanLog:
     """A shard's storage in PostgreSQL."""
@@ -100,6 +108,8 @@ class PlanLog:
         self._lease = lease
         self._database = database
         self._rosters: dict[Scope, tuple[float, Roster | None]] = {}
+        self._due = snapshots.Due()
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def now_us(self) -> int:
         """See Log."""
@@ -123,8 +133,11 @@ class PlanLog:
         async with self._database.batch_tx(self._lease, scopes, timeout_s=60) as tx:
             for scope, plan_id in keys:
                 try:
-                    folded = known.get((scope, plan_id))
-                    plan, trace_id = (folded, "") if folded else await store.load_plan(tx, scope, plan_id)
+                    plan, trace_id = known.get((scope, plan_id)), ""
+                    if plan is None:
+                        folded = await store.load_plan(tx, scope, plan_id)
+                        plan, trace_id = folded.plan, folded.trace_id
+                        self._due.know((scope, plan_id), folded)
                 except store.PlanGone:
                     found.append(Loaded((scope, plan_id), None, gone=True))
                 except (ValueError, KeyError, errors.HashMismatch) as error:
@@ -136,7 +149,7 @@ class PlanLog:
                         Loaded((scope, plan_id), plan, trace_id, limits=limits, roster=await self._roster(tx, scope))
                     )
             # Not before: a takeover waits for what holds the lease.
-            await store.hold(tx, self._lease)
+            await hold(tx, self._lease)
             swept = await store.sweep_slots(tx, [one.plan for one in found if one.plan is not None])
         if swept:
             _log.info("%s: %d slots were held for what never began", self._lease.name, swept)
@@ -159,12 +172,15 @@ class PlanLog:
     async def take_slots(self, wishes: Sequence[SlotWish]) -> set[tuple[Scope, str, str]]:
         """See Log."""
         async with self._database.batch_tx(self._lease, {s for w in wishes for s in w.scopes()}) as tx:
-            await store.hold(tx, self._lease)
+            await hold(tx, self._lease)
             return await store.take_slots(tx, wishes)
 
     def prepare(self, commit: Commit) -> None:
         """See Log."""
         commit.prepared = store.prepare(self._database.vault, commit.changes)
+        due = (self._due.take(change.plan, change.trace_id) for change in commit.changes)
+        commit.taken = [one for one in due if one is not None]
+        commit.over = self._due.over(change.plan for change in commit.changes)
 
     async def commit(self, commit: Commit) -> int:
         """See Log."""
@@ -172,15 +188,38 @@ class PlanLog:
         scopes |= {c.scope for c, _ in commit.decided} | {t.scope for t in commit.trips}
         # A tenant's own limit stands under no project.
         scopes |= {one for scope, _, _ in commit.freed for one in (scope, Scope(scope.tenant_id, "*"))}
-        prepared = commit.prepared
-        if commit.changes and prepared is not None and not (commit.decided or commit.freed or commit.trips):
-            kept_us = await store.keep_at_once(self._database, self._lease, scopes, prepared)
-            if kept_us is not None:
-                return kept_us
+        prepared, more = commit.prepared, (commit.decided, commit.freed, commit.trips, commit.over)
+        at_us = None
+        if commit.changes and prepared is not None and not any(more):
+            at_us = await store.keep_at_once(self._database, self._lease, scopes, prepared)
+        if at_us is None:
+            at_us = await self._keep(commit, scopes)
+        for one in commit.taken:
+            writing = asyncio.create_task(self._write(one), name=f"{self._lease.name} snapshot")
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+        return at_us
+
+    async def _keep(self, commit: Commit, scopes: Iterable[Scope]) -> int:
         async with self._database.batch_tx(self._lease, scopes) as tx:
             at_us = await store.save(tx, self._lease, commit.changes, commit.trips, commit.prepared)
             if commit.decided:
                 await store.decide_commands(tx, commit.decided)
             if commit.freed:
                 await store.free_slots(tx, commit.freed)
+            if commit.over:
+                await snapshots.drop(tx, commit.over)
         return at_us
+
+    async def _write(self, one: snapshots.Taken) -> None:
+        try:
+            await snapshots.keep(self._database, self._lease, one)
+        except errors.HaasError as error:
+            # Without it the plan is folded from further back.
+            _log.warning("%s: no snapshot of plan %s was kept (%s)", self._lease.name, one.key[1], error.reason)
+
+    async def stop(self) -> None:
+        """See Log."""
+        for writing in self._writing:
+            writing.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)

@@ -134,6 +134,7 @@ class Pipeline:
             self._flight[1].cancel()
             # However it ended, nobody asks any more: most often because the lease is somebody else's.
             await asyncio.gather(self._flight[1], return_exceptions=True)
+        await self._log.stop()
         for batch in reversed(self.undone()):
             self._owner.forget(batch)
             batch.clear()

@@ -15,8 +15,11 @@ from haas_common.eventstore import NewEvent, Ready, append, count, ready, sealed
 from haas_common.ids import shard_of
 from haas_common.profile_store import ProfileStore
 from haas_common.sealing import Stored, Vault
+from haas_planner import snapshots
 from haas_planner.domain import Event, Plan, apply
+from haas_planner.fences import hold
 from haas_planner.projection import FIELD, LINE, PlanKey, Rows
+from haas_planner.snapshots import Folded
 
 SQL = load_queries("haas_planner")
 COMMON = load_queries("haas_common")
@@ -99,16 +102,6 @@ async def plans_to_go_on(tx: Tx, shard: int) -> list[tuple[tuple[Scope, str], in
 async def now_us(tx: Tx) -> int:
     """Returns the database's clock, in microseconds of the epoch."""
     return int((await tx.one(SQL.now_us))["now_us"])
-
-
-async def hold(tx: Tx, lease: Lease) -> None:
-    """Makes sure of a lease until the transaction ends. Raises LeaseLost.
-
-    Every transaction of an owner that writes does this, by an append or by this: one that slept through a takeover
-    must not take a slot for a task that the next owner has finished, nobody would ever give it back.
-    """
-    if await tx.maybe(SQL.hold_lease, lease=lease.name, epoch=lease.epoch) is None:
-        raise errors.LeaseLost("This writer's lease was taken over.", lease=lease.name)
 
 
 # ── What keeps tasks back ────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,8 +247,8 @@ class PlanGone(Exception):
     """A plan's events were dropped with old history, some or all: it is over, and cannot be folded any more."""
 
 
-async def load_plan(tx: Tx, scope: Scope, plan_id: str, until_version: int = 0) -> tuple[Plan, str]:
-    """Folds a plan's stream and returns it with the trace that it goes on in; one that is not there has no state.
+async def load_plan(tx: Tx, scope: Scope, plan_id: str, until_version: int = 0) -> Folded:
+    """Folds a plan's stream; one that is not there has no state. A long one is folded from its snapshot on.
 
     `until_version` gives it as it stood after that event; 0 stands for all of them.
 
@@ -265,6 +258,7 @@ async def load_plan(tx: Tx, scope: Scope, plan_id: str, until_version: int = 0) 
         HashMismatch: a sealed value of it was tampered with.
     """
     plan, trace_id, stream = Plan(scope.tenant_id, scope.project_id, plan_id), "", stream_of(plan_id)
+    snapshot, looked = 0, False
     while True:
         rows = await tx.all(SQL.plan_events, **_scope(scope), stream=stream, after=plan.version, limit=_PAGE)
         if plan.version == 0 and await _begins_late(tx, scope, stream, rows):
@@ -272,12 +266,17 @@ async def load_plan(tx: Tx, scope: Scope, plan_id: str, until_version: int = 0) 
         stored = [Stored(scope, stream, row["event_type"], row["payload"]) for row in rows]
         for row, kept in zip(rows, await tx.vault.open_all(tx, stored), strict=True):
             if until_version and row["version"] > until_version:
-                return plan, trace_id
+                return Folded(plan, trace_id, snapshot)
             payload = upcast(row["event_type"], row["schema_version"], kept)
             apply(plan, Event(row["event_type"], payload, row["task_id"], row["actor"]))
             trace_id = row["trace_id"] or trace_id
         if len(rows) < _PAGE:
-            return plan, trace_id
+            return Folded(plan, trace_id, snapshot)
+        if not looked:  # the first page was full: it is a long one
+            looked = True
+            found = await snapshots.latest(tx, scope, plan_id, plan.version, until_version)
+            if found is not None:
+                plan, trace_id, snapshot = found
 
 
 async def _begins_late(tx: Tx, scope: Scope, stream: str, rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -19,6 +19,9 @@ class _Lost:
     def prepare(self, commit: Commit) -> None:
         """See Log."""
 
+    async def stop(self) -> None:
+        """See Log."""
+
     async def commit(self, commit: Commit) -> int:
         """See Log."""
         self.begun.set()

@@ -930,4 +930,26 @@ CREATE TABLE worker_skills (
 SELECT haas.guard('haas.worker_skills');
 GRANT SELECT, INSERT, UPDATE (contract, registered_at) ON worker_skills TO haas_app;
 
+-- ── Long plans ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- A long plan as it stood after one of its events: its next owner folds from there. Derived; gone with the plan's end.
+CREATE TABLE plan_snapshots (
+  tenant_id scope_id NOT NULL,
+  project_id scope_id NOT NULL,
+  plan_id text NOT NULL,
+  -- Of its stream: the last event that it holds.
+  version bigint NOT NULL CHECK (version > 0),
+  -- Which code can read it: another one folds from the first event.
+  form text NOT NULL,
+  trace_id text NOT NULL,
+  -- Sealed under the key of whose plan it is.
+  key_id text NOT NULL,
+  body bytea NOT NULL,
+  PRIMARY KEY (tenant_id, project_id, plan_id),
+  FOREIGN KEY (tenant_id, project_id) REFERENCES projects
+);
+ALTER TABLE plan_snapshots ALTER COLUMN body SET STORAGE EXTERNAL;
+SELECT haas.guard('haas.plan_snapshots');
+GRANT SELECT, INSERT, UPDATE (version, form, trace_id, key_id, body), DELETE ON plan_snapshots TO haas_app;
+
 RESET ROLE;

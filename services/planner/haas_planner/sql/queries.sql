@@ -114,6 +114,35 @@ SELECT version, event_type, schema_version, task_id, actor, trace_id, payload
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version > %(after)s
  ORDER BY version LIMIT %(limit)s;
 
+-- plan_snapshot --
+-- A plan's snapshot of a form that stands after a version and, unless 0, not after another.
+SELECT version, trace_id, key_id, body FROM plan_snapshots
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s AND form = %(form)s
+   AND version > %(after)s AND (%(until)s = 0 OR version <= %(until)s);
+
+-- keep_snapshot --
+-- Keeps a snapshot in place of the one before, unless the plan is over; its end comes wholly before this or after.
+INSERT INTO plan_snapshots AS s (tenant_id, project_id, plan_id, version, form, trace_id, key_id, body)
+SELECT tenant_id, project_id, plan_id, %(version)s, %(form)s, %(trace_id)s, %(key_id)s, %(body)s
+  FROM (SELECT tenant_id, project_id, plan_id FROM plans
+         WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s
+           AND state IN ('created', 'running', 'paused', 'compensating') FOR SHARE) AS p
+ON CONFLICT (tenant_id, project_id, plan_id) DO UPDATE
+   SET version = excluded.version, form = excluded.form, trace_id = excluded.trace_id, key_id = excluded.key_id,
+       body = excluded.body
+ WHERE s.version < excluded.version;
+
+-- first_key --
+-- The key that a plan's first event is sealed under.
+SELECT payload #>> '{objective,$sealed}' AS key_id FROM events
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND stream = %(stream)s AND version = 1;
+
+-- drop_snapshots --
+-- Takes away the snapshots of plans that are over.
+DELETE FROM plan_snapshots AS s
+ USING json_to_recordset(%(rows)s::json) AS r(tenant_id text, project_id text, plan_id text)
+ WHERE s.tenant_id = r.tenant_id AND s.project_id = r.project_id AND s.plan_id = r.plan_id;
+
 -- keep --
 -- Appends a batch and brings plans, tasks and edges along, with those that are new; no row where a key (tenant, project,
 -- key) is no longer a living one: then nothing was written. What of a task moved stands in lines, fields apart by U+001F
