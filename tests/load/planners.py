@@ -42,7 +42,7 @@ _TRACE = "1" * 32
 _STATE = Query(
     "bench_plan_state",
     "",
-    "SELECT state FROM plans WHERE tenant_id = %(t)s AND project_id = %(p)s AND plan_id = %(id)s",
+    "SELECT state, tasks_by_state FROM plans WHERE tenant_id = %(t)s AND project_id = %(p)s AND plan_id = %(id)s",
 )
 _COMPLETED = Query(
     "bench_completed",
@@ -179,10 +179,25 @@ class Planner:
             while await self._state(scope, plan_id) not in _OVER:
                 await bell.wait(0.2)
 
+    async def until(self, scope: Scope, plan_id: str, completed: int) -> None:
+        """Returns once the read model shows that many completed tasks."""
+        with self.doorbell.bell("events") as bell:
+            while (await self._row(scope, plan_id))["tasks_by_state"].get("completed", 0) < completed:
+                await bell.wait(0.2)
+
+    async def pause(self, scope: Scope, plan_id: str) -> None:
+        """Starts no more of a plan's tasks; returns once none runs."""
+        await self.operations.command(Command(scope, plan_id, f"pause-{plan_id}", "pause", {}, "bench", _TRACE))
+        with self.doorbell.bell("events") as bell:
+            while (await self._row(scope, plan_id))["tasks_by_state"].get("running", 0):
+                await bell.wait(0.2)
+
     async def _state(self, scope: Scope, plan_id: str) -> str:
+        return str((await self._row(scope, plan_id))["state"])
+
+    async def _row(self, scope: Scope, plan_id: str) -> dict[str, Any]:
         async with self.database.tenant_tx(scope) as tx:
-            row = await tx.one(_STATE, t=scope.tenant_id, p=scope.project_id, id=plan_id)
-        return str(row["state"])
+            return await tx.one(_STATE, t=scope.tenant_id, p=scope.project_id, id=plan_id)
 
     async def together(self, scopes: Sequence[Scope], dag: Dag, kind: str = "specialist") -> tuple[float, list[Run]]:
         """Runs a plan of a shape for each scope at once; returns tasks a second of all, and the runs."""
