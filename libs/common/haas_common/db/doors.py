@@ -224,25 +224,15 @@ class Database:
             raise errors.DeadlinePassed("The deadline passed before the work began.")
         ends = time.monotonic() + left_s
         connection = await self._taken(ends)
-        cut = asyncio.get_running_loop().call_later(left_s + _CUT_AFTER_S, _cut, connection)
-        context = self._signed(connection.pgconn.backend_pid, lease.name, sorted(set(scopes)), left_s)
-        limit_ms, end_ms = str(int(left_s * 1000) + 1), str(int((left_s + _END_AFTER_S) * 1000))
-        try:
+        async with self._bounded(connection, left_s, ends):
+            context = self._signed(connection.pgconn.backend_pid, lease.name, sorted(set(scopes)), left_s)
+            limit_ms, end_ms = str(int(left_s * 1000) + 1), str(int((left_s + _END_AFTER_S) * 1000))
             async with connection.pipeline():
                 await connection.execute(b"BEGIN")
                 await connection.execute(_CONTEXT, (context, limit_ms, end_ms))
                 cursor = await connection.execute(query.sql.encode(), params, prepare=True)
                 await connection.execute(b"COMMIT")
             return await cursor.fetchone()
-        except BaseException as error:
-            await _roll_back(connection)
-            translated = _translated(error, ends)
-            if translated is error:
-                raise
-            raise translated from error
-        finally:
-            cut.cancel()
-            await self._pool.putconn(connection)
 
     @contextlib.asynccontextmanager
     async def _tx(self, lease: str, scopes: Sequence[Scope], timeout_s: float) -> AsyncIterator[Tx]:
@@ -251,10 +241,16 @@ class Database:
             raise errors.DeadlinePassed("The deadline passed before the work began.")
         ends = time.monotonic() + left_s
         connection = await self._begin(lease, scopes, left_s)
-        cut = asyncio.get_running_loop().call_later(left_s + _CUT_AFTER_S, _cut, connection)
-        try:
+        async with self._bounded(connection, left_s, ends):
             yield Tx(connection, self.vault)
             await connection.execute(b"COMMIT")
+
+    @contextlib.asynccontextmanager
+    async def _bounded(self, connection: Connection, left_s: float, ends: float) -> AsyncIterator[None]:
+        """Cuts a connection behind its time, rolls back and translates what goes wrong, gives it back."""
+        cut = asyncio.get_running_loop().call_later(left_s + _CUT_AFTER_S, _cut, connection)
+        try:
+            yield
         except BaseException as error:
             await _roll_back(connection)
             translated = _translated(error, ends)
