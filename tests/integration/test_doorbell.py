@@ -26,6 +26,8 @@ async def doorbells(database: TestDatabase) -> AsyncIterator[tuple[Doorbell, Doo
 async def test_what_is_rung_into_a_broken_connection_is_rung_by_the_next_one(database: TestDatabase) -> None:
     async with doorbells(database) as (ringer, hearer):
         with hearer.bell("first", "second") as bell:
+            # Whoever begins to listen is rung for what it has missed.
+            assert await bell.wait(10)
             ringer.ring("first")
             assert await bell.wait(10)
             with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
