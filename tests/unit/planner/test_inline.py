@@ -82,16 +82,18 @@ def test_a_plain_input_is_read_as_an_attempt_reads_it(kept: str, value: object) 
         transform("T-2", "`1`", reads=(*READ, Slot("file", "data.x"))),
         transform("T-2", "`1`", reads=(*READ, Slot("link", "data.x"))),
         transform("T-2", "`1`", reads=(*READ, Slot("absent", "value.x"))),
+        transform("T-2", "`1`", reads=(*READ, Slot("odd", "value.number"))),
         Task("T-2", "transform", "transform", "", "planner", READ, (Slot("v2", "value.x"),)),
     ],
     ids=[
         "fails", "takes more steps", "reads too much", "writes too much", "reads what breaks its schema",
         "writes what breaks its schema", "a concurrency key", "tokens", "money", "an artifact", "two values",
-        "an upload", "an artifact given", "an input that is not there", "no expression",
+        "an upload", "an artifact given", "an input that is not there", "a number that is none", "no expression",
     ],
 )  # fmt: skip
 def test_whatever_else_takes_an_attempt(task: Task) -> None:
-    inputs = [["file", "data.x", "sha256:" + "0" * 64], ["link", "data.x", "artf-1"]]
+    uploaded, linked = ["file", "data.x", "sha256:" + "0" * 64], ["link", "data.x", "artf-1"]
+    inputs = [uploaded, linked, ["odd", "value.number", "many"]]
     plan, events = running(transform("T-1", "`1`"), task, inputs=inputs)
 
     assert told(events)[-2:] == [("TaskCompleted", "T-1"), ("TaskReady", "T-2")]

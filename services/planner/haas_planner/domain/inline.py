@@ -48,10 +48,12 @@ def _read(plan: Plan, slot: Slot) -> Any:
         values = plan.tasks[slot.from_task].values
         # Of a person whose data was erased there are none.
         return values.get(slot.name, _MISSING) if isinstance(values, Mapping) else _MISSING
-    for given in plan.inputs:
-        if given.name == slot.name and (found := given.plain()) is not None:
-            return found
-    return _MISSING
+    given = next((one for one in plan.inputs if one.name == slot.name), None)
+    try:
+        found = given.plain() if given is not None else None
+    except ValueError:  # a number that is none: the attempt says so
+        return _MISSING
+    return _MISSING if found is None else found
 
 
 def _keeps(task: Task, slot: Slot, value: Any) -> bool:
