@@ -27,6 +27,8 @@ class NothingKept:
 class WorkersEdge(Edge):
     """The edge with a planner behind it."""
 
+    absent = frozenset()
+
     def __init__(self, home) -> None:
         super().__init__(home)
         self.pool = RemotePool()
