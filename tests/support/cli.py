@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 from haas_cli.fleet.home import Home
+from tests.support.ports import free_port
 
 WAIT_S = 60.0
 
@@ -28,11 +28,8 @@ class Cli:
     @classmethod
     def on(cls, home: Home) -> "Cli":
         """Returns the command line of a home, with a free port for its edge."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HAAS_")}
-        return cls(home, {**inherited, "HAAS_HOME": str(home.root), "HAAS_EDGE_PORT": str(port)})
+        return cls(home, {**inherited, "HAAS_HOME": str(home.root), "HAAS_EDGE_PORT": str(free_port())})
 
     def command(self, *arguments: str) -> list[str]:
         """Returns what to execute."""

@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import json
-import socket
 from pathlib import Path
 
 import grpc
@@ -26,6 +25,7 @@ from haas_common import errors
 from haas_common.server import Running, current_call, started
 from haas_gateway.envoy import EdgeSettings, write_config
 from tests.support.mesh import Mesh
+from tests.support.ports import free_port
 
 
 class Tools(mcp_pb2_grpc.ToolsServicer):
@@ -100,13 +100,6 @@ class Description(description_pb2_grpc.DescriptionServicer):
 
     async def GetDocs(self, request, context):
         return httpbody_pb2.HttpBody(content_type="text/html", data=b"<!doctype html>")
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def envoy_binary() -> str:
