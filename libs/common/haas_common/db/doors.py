@@ -23,6 +23,7 @@ from pydantic_core import from_json
 from haas_common import deadlines, errors, sockets, tracing
 from haas_common.config import Config
 from haas_common.db import lint
+from haas_common.db.pool import Connection, Pool
 from haas_common.db.queries import Query
 from haas_common.db.translate import translate
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # Whoever folds a long stream reads little else: half as long as json.loads, and equal names are one object.
 set_json_loads(from_json)
-Connection = psycopg.AsyncConnection[dict[str, Any]]
 DEFAULT_TIMEOUT_S = 10.0
 # Of one query that is prepared: planned for its parameters, it was planned anew each time, for as long as it then ran.
 _CONTEXT = (
@@ -126,7 +126,7 @@ class Database:
         self._key = context_key
         self.vault = vault
         self.conninfo = connection_parameters(url, application)
-        self._pool = psycopg_pool.AsyncConnectionPool(
+        self._pool = Pool(
             kwargs={**self.conninfo, "autocommit": True, "row_factory": dict_row},
             min_size=1,
             max_size=pool_max,
