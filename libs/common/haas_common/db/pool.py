@@ -15,7 +15,7 @@ class Pool(psycopg_pool.AsyncConnectionPool[Connection]):
     cache: the step of a chain of tasks took 1.4 times as long. What a peak needed lies below, and is closed in time.
     """
 
-    async def _get_ready_connection(self, timeout: float | None) -> Connection | None:
+    async def _get_ready_connection(self, timeout: float | None) -> Connection | None:  # noqa: ASYNC109 - as it is there
         # It takes from the left and gives back on the right. The library knows no order but this (3.3).
         self._pool.rotate(1)
         return await super()._get_ready_connection(timeout)
