@@ -34,13 +34,14 @@ def appended(epoch: int) -> dict[str, object]:
 
 
 async def test_it_sees_what_its_scopes_name_and_nothing_else(opened: Database) -> None:
-    row = await opened.batch_once(LEASE, [TWO], NAMES, {"tag": "x"})
-    assert row == {"tenant_id": "t-two", "tag": "x"}
-    assert await opened.batch_once(LEASE, [], NAMES, {"tag": "x"}) is None
+    rows = await opened.batch_once(LEASE, [TWO, ONE], NAMES, {"tag": "x"})
+    assert rows == [{"tenant_id": "t-one", "tag": "x"}, {"tenant_id": "t-two", "tag": "x"}]
+    assert await opened.batch_once(LEASE, [TWO], NAMES, {"tag": "x"}) == rows[1:]
+    assert await opened.batch_once(LEASE, [], NAMES, {"tag": "x"}) == []
 
 
 async def test_what_it_writes_is_committed_and_a_lost_lease_writes_nothing(opened: Database) -> None:
-    assert await opened.batch_once(LEASE, [ONE], SQL.append, appended(0)) is not None
+    assert await opened.batch_once(LEASE, [ONE], SQL.append, appended(0))
     with pytest.raises(errors.LeaseLost):
         await opened.batch_once(LEASE, [ONE], SQL.append, appended(7))
     # The only connection is clean: it serves the next transaction, of another tenant.
@@ -54,12 +55,12 @@ async def test_what_it_writes_is_committed_and_a_lost_lease_writes_nothing(opene
 async def test_a_deadline_ends_it_and_the_pool_goes_on(opened: Database) -> None:
     with pytest.raises(errors.DeadlinePassed):
         await opened.batch_once(LEASE, [ONE], SLOW, {"s": 30}, timeout_s=0.2)
-    assert await opened.batch_once(LEASE, [ONE], NAMES, {"tag": "y"}) == {"tenant_id": "t-one", "tag": "y"}
+    assert await opened.batch_once(LEASE, [ONE], NAMES, {"tag": "y"}) == [{"tenant_id": "t-one", "tag": "y"}]
 
 
 async def test_its_query_is_planned_once_and_others_are_left_to_the_server(opened: Database) -> None:
     """Planning a shard's commit anew took half as long as running it."""
     mode = Query("mode", "", "SELECT current_setting('plan_cache_mode') AS mode, %(tag)s::text AS tag")
-    assert await opened.batch_once(LEASE, [ONE], mode, {"tag": ""}) == {"mode": "force_generic_plan", "tag": ""}
+    assert await opened.batch_once(LEASE, [ONE], mode, {"tag": ""}) == [{"mode": "force_generic_plan", "tag": ""}]
     async with opened.tenant_tx(ONE) as tx:
         assert (await tx.one(mode, tag=""))["mode"] == "auto"

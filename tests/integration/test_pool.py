@@ -11,8 +11,7 @@ LEASE = Lease("shard/1", 0)
 
 
 async def _who(opened: Database, seconds: float = 0.0) -> int:
-    row = await opened.batch_once(LEASE, [], WHO, {"s": seconds})
-    assert row is not None
+    (row,) = await opened.batch_once(LEASE, [], WHO, {"s": seconds})
     return int(row["pid"])
 
 

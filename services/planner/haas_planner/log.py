@@ -123,8 +123,7 @@ class PlanLog:
 
     async def commands(self, limit: int) -> list[Command]:
         """See Log."""
-        async with self._database.batch_tx(self._lease, []) as tx:
-            return await store.pending_commands(tx, self._number, limit)
+        return await store.pending_commands(self._database, self._lease, self._number, limit)
 
     async def load(self, keys: Sequence[PlanKey], known: Mapping[PlanKey, Plan]) -> list[Loaded]:
         """See Log."""
@@ -148,9 +147,12 @@ class PlanLog:
                     found.append(
                         Loaded((scope, plan_id), plan, trace_id, limits=limits, roster=await self._roster(tx, scope))
                     )
-            # Not before: a takeover waits for what holds the lease.
-            await hold(tx, self._lease)
-            swept = await store.sweep_slots(tx, [one.plan for one in found if one.plan is not None])
+            anew = [one.plan for one in found if one.plan is not None and one.key not in known]
+            swept = 0
+            if anew:
+                # Not before: a takeover waits for what holds the lease.
+                await hold(tx, self._lease)
+                swept = await store.sweep_slots(tx, anew)
         if swept:
             _log.info("%s: %d slots were held for what never began", self._lease.name, swept)
         return found

@@ -130,12 +130,14 @@ class Operations:
         shard = shard_of(scope.tenant_id, scope.project_id, plan_id)
         with self._doorbell.bell(f"reply/{plan_id}") as bell:
             async with self._database.tenant_tx(scope) as tx:
-                if must_exist and not await store.plan_exists(tx, scope, plan_id):
-                    raise errors.ResourceNotFound(f"There is no plan {plan_id}.", resource="plan", id=plan_id)
-                if await store.pending_count(tx, shard, PENDING_MAX) >= PENDING_MAX:
-                    raise errors.Overloaded("Too many commands wait for a decision.", retry_after_s=1)
-                await store.add_command(tx, command, fingerprint)
+                added = await store.add_command(tx, command, fingerprint, must_exist=must_exist, most=PENDING_MAX)
+            if not added.is_there:
+                raise errors.ResourceNotFound(f"There is no plan {plan_id}.", resource="plan", id=plan_id)
+            if not added.has_room:
+                raise errors.Overloaded("Too many commands wait for a decision.", retry_after_s=1)
             self._doorbell.ring(f"shard/{shard}")
+            if added.is_new:  # nobody has decided it yet
+                await bell.wait(min(_LOOK_S, deadlines.remaining_s(_ANSWER_S)))
             result = await self._answer(command, fingerprint, bell)
         if "reason" in result:
             raise errors.BY_REASON[result["reason"]](result["message"], **result["metadata"])

@@ -44,19 +44,32 @@ def stream_of(plan_id: str) -> str:
     return f"plan/{plan_id}"
 
 
-async def add_command(tx: Tx, command: Command, fingerprint: str) -> None:
-    """Keeps a command; the same request again changes nothing."""
-    await tx.run(
+@dataclasses.dataclass(frozen=True, slots=True)
+class Added:
+    """What became of a command: its plan was there (or need not be), there was room, it was not kept before."""
+
+    is_there: bool
+    has_room: bool
+    is_new: bool
+
+
+async def add_command(tx: Tx, command: Command, fingerprint: str, *, must_exist: bool, most: int) -> Added:
+    """Keeps a command, where fewer than `most` of the tenant's wait in its shard; again, it changes nothing."""
+    scope = command.scope
+    row = await tx.one(
         SQL.add_command,
-        **_key(command.scope, command.plan_id),
+        **_key(scope, command.plan_id),
         request_id=command.request_id,
-        shard=shard_of(command.scope.tenant_id, command.scope.project_id, command.plan_id),
+        shard=shard_of(scope.tenant_id, scope.project_id, command.plan_id),
         kind=command.kind,
         fingerprint=fingerprint,
         body=json.dumps(command.body, ensure_ascii=False),
         actor=command.actor,
         trace_id=command.trace_id,
+        must_exist=must_exist,
+        most=most,
     )
+    return Added(row["is_there"], row["has_room"], row["is_new"])
 
 
 async def get_command(tx: Tx, scope: Scope, plan_id: str, request_id: str) -> tuple[str, Mapping[str, Any] | None]:
@@ -65,19 +78,9 @@ async def get_command(tx: Tx, scope: Scope, plan_id: str, request_id: str) -> tu
     return f"{row['kind']}:{row['fingerprint']}", row["result"]
 
 
-async def plan_exists(tx: Tx, scope: Scope, plan_id: str) -> bool:
-    """Tells whether there is a plan by this id."""
-    return await tx.maybe(SQL.plan_exists, **_key(scope, plan_id)) is not None
-
-
-async def pending_count(tx: Tx, shard: int, limit: int) -> int:
-    """Returns how many commands wait in a shard (as far as the context sees them), counted up to `limit`."""
-    return int((await tx.one(SQL.pending_count, shard=shard, limit=limit))["n"])
-
-
-async def pending_commands(tx: Tx, shard: int, limit: int) -> list[Command]:
-    """Returns what a shard's owner has to decide."""
-    rows = await tx.all(SQL.pending_commands, shard=shard, limit=limit)
+async def pending_commands(database: Database, lease: Lease, shard: int, limit: int) -> list[Command]:
+    """Returns what a shard's owner has to decide, in one round trip."""
+    rows = await database.batch_once(lease, [], SQL.pending_commands, {"shard": shard, "limit": limit})
     return [
         Command(
             Scope(r["tenant_id"], r["project_id"]), r["plan_id"], r["request_id"], r["kind"], r["body"], r["actor"],
@@ -373,11 +376,11 @@ async def keep_at_once(database: Database, lease: Lease, scopes: Iterable[Scope]
         return None
     began = clock.monotonic_s()
     query, given = _statement(lease, prepared)
-    row = await database.batch_once(lease, scopes, query, {**given, **_sealed_ahead(prepared)})
-    if row is None:
+    rows = await database.batch_once(lease, scopes, query, {**given, **_sealed_ahead(prepared)})
+    if not rows:
         return None
     count(len(prepared.batch.events), began)
-    return int(row["recorded_at"].timestamp() * 1_000_000)
+    return int(rows[0]["recorded_at"].timestamp() * 1_000_000)
 
 
 async def keep(tx: Tx, lease: Lease, prepared: Prepared) -> int:

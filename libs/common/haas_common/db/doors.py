@@ -213,8 +213,8 @@ class Database:
         params: Mapping[str, Any],
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
-    ) -> dict[str, Any] | None:
-        """Runs one query in a transaction of its own and returns its first row, all in one round trip.
+    ) -> list[dict[str, Any]]:
+        """Runs one query in a transaction of its own and returns its rows, all in one round trip.
 
         For the holder of a lease, as `batch_tx`, where nothing of what it gives decides on what follows: a shard's
         commit takes three round trips otherwise. Raises what `batch_tx` does.
@@ -232,7 +232,7 @@ class Database:
                 await connection.execute(_CONTEXT, (context, limit_ms, end_ms))
                 cursor = await connection.execute(query.sql.encode(), params, prepare=True)
                 await connection.execute(b"COMMIT")
-            return await cursor.fetchone()
+            return await cursor.fetchall()
 
     @contextlib.asynccontextmanager
     async def _tx(self, lease: str, scopes: Sequence[Scope], timeout_s: float) -> AsyncIterator[Tx]:

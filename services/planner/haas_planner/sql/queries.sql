@@ -1,9 +1,21 @@
 -- add_command --
--- Keeps a command, or finds the one that this request_id brought before.
-INSERT INTO plan_commands (tenant_id, project_id, plan_id, request_id, shard, kind, fingerprint, body, actor, trace_id)
-VALUES (%(tenant_id)s, %(project_id)s, %(plan_id)s, %(request_id)s, %(shard)s, %(kind)s, %(fingerprint)s, %(body)s::json,
-        %(actor)s, %(trace_id)s)
-ON CONFLICT (tenant_id, project_id, plan_id, request_id) DO NOTHING;
+-- Keeps a command, where its plan is there (if it must be) and fewer than `most` wait in its shard, as far as the context sees
+-- them. Returns whether the plan is there, whether there was room, and whether the command is new: its request_id may have
+-- brought it before.
+WITH found AS MATERIALIZED (
+  SELECT NOT %(must_exist)s::boolean
+         OR EXISTS (SELECT FROM plans WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s) AS is_there,
+         (SELECT count(*) FROM (SELECT FROM plan_commands WHERE shard = %(shard)s AND decided_at IS NULL LIMIT %(most)s) AS waiting)
+         < %(most)s AS has_room
+), added AS (
+  INSERT INTO plan_commands (tenant_id, project_id, plan_id, request_id, shard, kind, fingerprint, body, actor, trace_id)
+  SELECT %(tenant_id)s, %(project_id)s, %(plan_id)s, %(request_id)s, %(shard)s, %(kind)s, %(fingerprint)s, %(body)s::json,
+         %(actor)s, %(trace_id)s
+    FROM found WHERE is_there AND has_room
+  ON CONFLICT (tenant_id, project_id, plan_id, request_id) DO NOTHING
+  RETURNING 1
+)
+SELECT is_there, has_room, EXISTS (SELECT FROM added) AS is_new FROM found;
 
 -- get_command --
 -- A command and, once it is decided, its result.
@@ -17,11 +29,6 @@ SELECT tenant_id, project_id, plan_id, request_id, kind, body, actor, trace_id
   FROM plan_commands
  WHERE shard = %(shard)s AND decided_at IS NULL
  ORDER BY position LIMIT %(limit)s;
-
--- pending_count --
--- How many commands wait in a shard, up to a bound.
-SELECT count(*) AS n
-  FROM (SELECT 1 FROM plan_commands WHERE shard = %(shard)s AND decided_at IS NULL LIMIT %(limit)s) AS waiting;
 
 -- decide_commands --
 -- Answers commands, all in one statement: [{tenant_id, project_id, plan_id, request_id, result}].
@@ -234,10 +241,6 @@ WITH held AS MATERIALIZED (
    WHERE r.ctid = k.place
 )
 SELECT recorded_at FROM placed;
-
--- plan_exists --
--- Whether there is a plan by this id.
-SELECT 1 AS found FROM plans WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND plan_id = %(plan_id)s;
 
 -- list_agents --
 -- The agents of a project that there are rows of, and where their streams stand; all of one moment.
