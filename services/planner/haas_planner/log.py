@@ -13,10 +13,10 @@ from haas_planner.agents import store as agents
 from haas_planner.agents.domain import Roster
 from haas_planner.domain import Plan
 from haas_planner.fences import hold
+from haas_planner.snapshots import PlanKey
 from haas_planner.store import Change, Command, Limits, SlotWish, Trip
 
 _log = logging.getLogger(__name__)
-PlanKey = tuple[Scope, str]
 #: How long a project's agents are known before they are read anew.
 ROSTER_S = 10.0
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
+from haas_common import events
 from haas_planner import graph
 from haas_planner.domain import fold, state
 from haas_planner.domain.state import Plan, Spent, TaskRun
@@ -19,11 +20,11 @@ from haas_planner.graph import Input, Slot, Task, policy_from_json
 
 
 def _form() -> str:
-    sources = [Path(str(module.__file__)).read_bytes() for module in (fold, state, graph)]
+    sources = [Path(str(module.__file__)).read_bytes() for module in (fold, state, graph, events)]
     return hashlib.sha256(b"".join([*sources, Path(__file__).read_bytes()])).hexdigest()
 
 
-#: Of the code that writes and reads: its sources' SHA-256.
+#: Of the code that writes and reads, and of that which brings old events to their newest form: its sources' SHA-256.
 FORM = _form()
 
 
