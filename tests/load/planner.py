@@ -248,8 +248,9 @@ def _ratios(
         *(f"{name} tasks/s" for name in engines.NAMES),
     )  # fmt: skip
     note = (
-        "Ours runs before and after the others, shape by shape. A step of dbos and LangGraph runs where the plan runs and"
-        " is kept once it is done, as our transforms; a job of procrastinate is claimed first, as our attempts, which are kept before they begin."
+        "Ours runs before and after the others, shape by shape. A step of dbos and LangGraph runs where the plan runs"
+        " and is kept once it is done, as our transforms; a job of procrastinate is claimed first, as our attempts,"
+        " which are kept before they begin."
     )
     return Table("The planner beside other engines: tasks that do nothing, one plan", head, tuple(rows), note)
 
