@@ -5,7 +5,7 @@ import dataclasses
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from haas_common import errors
 from haas_common.db import Scope
@@ -17,6 +17,7 @@ from tests.support.plan_model import Broken, Watch
 from tests.support.plan_walk import BEGAN_US
 
 Holder = tuple[Scope, str, str]
+Found = TypeVar("Found")
 
 
 @dataclasses.dataclass(slots=True)
@@ -85,6 +86,8 @@ class Storage:
         self.kept = asyncio.Event()
         # What a commit takes for each event; a fairness test measures in it.
         self.event_s = 0.0
+        # How long an answer is on its way.
+        self.answer_s = 0.001
 
     def now_us(self) -> int:
         """Returns the storage's clock."""
@@ -253,6 +256,11 @@ class SimLog:
             storage.note(f"shard {self._shard}/{self._epoch} {what} failed")
             raise errors.DatabaseUnavailable
 
+    async def _answered(self, found: Found) -> Found:
+        """What was found is on its way for a moment: somebody may change it meanwhile, and ring."""
+        await asyncio.sleep(self._storage.answer_s)
+        return found
+
     def fence(self) -> None:
         """Raises LeaseLost once the shard is somebody else's."""
         if self._storage.epochs[self._shard] != self._epoch:
@@ -273,7 +281,7 @@ class SimLog:
     async def commands(self, limit: int) -> list[Command]:
         """See Log."""
         await self._read("commands")
-        return self._storage.pending(self._shard)[:limit]
+        return await self._answered(self._storage.pending(self._shard)[:limit])
 
     async def load(self, keys: Sequence[PlanKey], known: Mapping[PlanKey, Plan]) -> list[Loaded]:
         """See Log."""
@@ -289,12 +297,12 @@ class SimLog:
         """See Log."""
         await self._read("breakers")
         wanted = set(scopes)
-        return [b for b in self._storage.breakers.values() if b.scope in wanted]
+        return await self._answered([b for b in self._storage.breakers.values() if b.scope in wanted])
 
     async def take_slots(self, wishes: Sequence[SlotWish]) -> set[Holder]:
         """See Log."""
         await self._write("slots")
-        return self._storage.take(wishes)
+        return await self._answered(self._storage.take(wishes))
 
     def prepare(self, commit: Commit) -> None:
         """See Log."""

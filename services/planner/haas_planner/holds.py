@@ -68,7 +68,6 @@ class Holds:
     def set_breakers(self, breakers: Iterable[OpenBreaker]) -> None:
         """Takes the tools that failed lately, as the log has them; what is on its way there counts too."""
         self._breakers = {(b.scope, b.tool): b for b in breakers} | self._noted
-        self.stale = False
 
     def failing(self, scope: Scope, tool: str) -> bool:
         """Tells whether a tool failed lately, so that its working is news."""

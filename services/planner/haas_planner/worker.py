@@ -92,6 +92,7 @@ class Shard:
                     raise
                 except errors.HaasError as error:
                     _log.warning("%s: not committed (%s); again soon", self.name, error.reason)
+                    self._commands_due = self._holds.stale = True
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
                     continue
@@ -136,10 +137,8 @@ class Shard:
 
     def _turn(self, key: PlanKey) -> None:
         plan = self._plans.get(key)
-        priority = 5
-        if plan is not None and plan.prioritized:
-            priority = max((plan.tasks[t].task.policy.priority for t in plan.ready), default=5)
-        self._turns.push(key[0].tenant_id, key, priority)
+        priorities = (plan.tasks[t].task.policy.priority for t in plan.ready) if plan and plan.prioritized else ()
+        self._turns.push(key[0].tenant_id, key, max(priorities, default=5))
 
     # ── A step: what came in, decided and committed ──────────────────────────────────────────────────────────────────
 
@@ -167,11 +166,13 @@ class Shard:
 
     async def _fetch(self) -> None:
         if self._commands_due and not self._commands:
+            self._commands_due = False  # who rings while the answer is on its way is not in it
             found = await self._storage.commands(COMMANDS_MAX)
             under_way = {c.request_id for b in self._commits.undone() for c, _ in b.decided}
             self._commands.extend(c for c in found if c.request_id not in under_way)
-            self._commands_due = len(found) == COMMANDS_MAX
+            self._commands_due |= len(found) == COMMANDS_MAX
         if self._holds.stale:
+            self._holds.stale = False  # the same of slots and breakers
             scopes = self._scopes = {scope for scope, _ in self._plans}
             self._holds.set_breakers(await self._storage.breakers(scopes) if scopes else [])
             if again_us := self._holds.next_try_us(self._timers.now_us()):
@@ -212,10 +213,8 @@ class Shard:
         while self._commands and not batch.is_full():
             command = self._commands[0]
             key = (command.scope, command.plan_id)
-            if self._is_missing(key):
-                return  # it is folded with the next step
-            if command.kind != "create" and self._lacks_limits(key):
-                return  # they are looked up once its creation is kept
+            if self._is_missing(key) or (command.kind != "create" and self._lacks_limits(key)):
+                return  # it is folded with the next step; its limits are looked up once its creation is kept
             self._commands.popleft()
             if not self._decide_command(key, command, batch):
                 self._commands.appendleft(command)
@@ -336,6 +335,8 @@ class Shard:
                 self._settle(key)
         for key in later:
             self._turn(key)
+        if self._holds.stale:
+            self._poke()  # somebody rang for slots after these were asked for
 
     async def _take_slots(self) -> None:
         """Takes the slots of concurrency keys for tasks that are about to start."""
