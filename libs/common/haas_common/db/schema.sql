@@ -540,7 +540,7 @@ ALTER TABLE stream_heads SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 
 ALTER TABLE leases SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
 ALTER TABLE relay_cursors SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100);
 ALTER TABLE plans SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
-ALTER TABLE tasks_read SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE tasks_read SET (autovacuum_vacuum_scale_factor = 0.05, fillfactor = 50);
 ALTER TABLE plan_commands SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 ALTER TABLE requests SET (autovacuum_vacuum_scale_factor = 0.05);
 
