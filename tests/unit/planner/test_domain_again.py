@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from haas_planner import domain
-from haas_planner.domain import Failure, Plan, Proposal, Refused
+from haas_planner.domain import Failure, Plan, Proposal, Refused, snapshot
 from haas_planner.graph import Policy, Slot, Task
 from tests.support.plan_model import check_counts
 from tests.support.random_plans import FACTS, slot_of
@@ -50,6 +50,17 @@ def test_a_signal_that_came_early_ends_the_wait_for_it() -> None:
     domain.signal(plan, "ana", "paid", {"n": 7}, "", 0)
     done(plan, "T-1")
     assert (plan.state, plan.tasks["T-2"].values) == ("completed", {"v_2": {"n": 7}})
+
+
+def test_a_signal_that_came_early_for_one_task_is_taken_by_no_other() -> None:
+    waits = (task("T-2", "T-1", kind="wait", signal="paid"), task("T-3", "T-1", kind="wait", signal="paid"))
+    plan = running(task("T-1"), *waits)
+    domain.signal(plan, "ana", "paid", {"n": 3}, "T-3", 0)
+    plan = snapshot.load(snapshot.dump(plan))
+    done(plan, "T-1")
+    assert (plan.tasks["T-2"].state, plan.tasks["T-3"].values) == ("waiting", {"v_3": {"n": 3}})
+    domain.signal(plan, "ana", "paid", {"n": 3}, "", 0)
+    assert (plan.state, plan.tasks["T-2"].values, plan.signals) == ("completed", {"v_2": {"n": 3}}, {"paid": []})
 
 
 def test_a_leader_that_is_left_out_with_its_tasks_keeps_no_plan_open() -> None:

@@ -277,6 +277,7 @@ class SignalReceived(Payload):
 
     name: Named = Field(description="The signal.")
     value: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict, description="What came with it.")
+    for_task: str = Field("", description="The task that it is kept for; empty: whichever waits for it first.")
 
 
 class ApprovalRequested(Payload):

@@ -115,7 +115,7 @@ def signal(plan: Plan, actor: str, name: str, value: Mapping[str, Any], task_id:
     elif any(plan.tasks[t].state == "planned" for t in named):
         if len(plan.signals.get(name, ())) >= NAMED_MAX:
             raise Refused("OVERLOADED", "Too many signals of this name wait already.", retry_after_s="60")
-        decision.emit("SignalReceived", name=name, value=dict(value))
+        decision.emit("SignalReceived", name=name, value=dict(value), **({"for_task": task_id} if task_id else {}))
     else:
         raise Refused("SIGNAL_UNEXPECTED", f"Nothing waits for the signal {name[:63]}.", signal=name[:63])
     return decision.events

@@ -8,7 +8,7 @@ from typing import Any
 from haas_planner.domain import inline, reports
 from haas_planner.domain.fold import apply
 from haas_planner.domain.relations import descendants
-from haas_planner.domain.state import OPEN, TERMINAL, Event, Plan, TaskRun, is_over, map_of, undo_order
+from haas_planner.domain.state import OPEN, TERMINAL, Event, Plan, TaskRun, early_for, is_over, map_of, undo_order
 from haas_planner.domain.templates import child_of, instant_us, join_needs, schedule_next, undoing_of, wait_until
 from haas_planner.graph import WAITING, Task, task_to_json
 
@@ -111,12 +111,11 @@ class Decision:
         name = control.get("signal", "")
         until_us = wait_until(control, self.now_us)
         self.emit("TaskWaiting", task_id, until_us=until_us, **({"signal": name} if name else {}))
-        early = self.plan.signals.get(name) if name else None
-        if early:
+        early = early_for(self.plan, name, task_id)
+        if early is not None:
             # Its event takes it out of the list.
-            value = early[0]
-            self.emit("SignalReceived", task_id, name=name, value=value)
-            self.finish_waiting(task_id, value)
+            self.emit("SignalReceived", task_id, name=name, value=early.value)
+            self.finish_waiting(task_id, early.value)
 
     def finish_waiting(self, task_id: str, value: Mapping[str, Any]) -> None:
         """Ends a wait well: with the value itself, or with an attempt that writes its artifact."""

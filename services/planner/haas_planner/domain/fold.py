@@ -8,10 +8,12 @@ from haas_planner.domain.state import (
     OPEN,
     SETTLED,
     TERMINAL,
+    Early,
     Plan,
     Spent,
     TaskRun,
     Told,
+    early_for,
     is_over,
     map_of,
 )
@@ -351,11 +353,11 @@ def _task_reset(plan: Plan, event: Told) -> None:
 def _signal_received(plan: Plan, event: Told) -> None:
     name, value = event.payload["name"], event.payload.get("value", {})
     if not event.task_id:
-        plan.signals.setdefault(name, []).append(value)
+        plan.signals.setdefault(name, []).append(Early(event.payload.get("for_task", ""), value))
         return
-    waiting = plan.signals.get(name)
-    if waiting and waiting[0] == value:
-        waiting.pop(0)
+    early = early_for(plan, name, event.task_id)
+    if early is not None and early.value == value:
+        plan.signals[name].remove(early)
     plan.tasks[event.task_id].received = value
 
 

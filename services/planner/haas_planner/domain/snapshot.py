@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from haas_common import events
 from haas_planner import graph
 from haas_planner.domain import fold, state
-from haas_planner.domain.state import Plan, Spent, TaskRun
+from haas_planner.domain.state import Early, Plan, Spent, TaskRun
 from haas_planner.graph import Input, Slot, Task, policy_from_json
 
 
@@ -45,6 +45,7 @@ def load(data: bytes) -> Plan:
         task_id: TaskRun(_task(kept.pop("task")), **kept) for task_id, kept in told.get("tasks", {}).items()
     }
     told["inputs"] = tuple(Input(**kept) for kept in told.get("inputs", ()))
+    told["signals"] = {name: [Early(*one) for one in kept] for name, kept in told.get("signals", {}).items()}
     told["joined"] = {group: tuple(counts) for group, counts in told.get("joined", {}).items()}
     for name in ("spent", "reserved"):
         told[name] = Spent(**told.get(name, {}))

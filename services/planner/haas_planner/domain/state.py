@@ -122,6 +122,13 @@ class Spent:
     money_micros: int = 0
 
 
+class Early(NamedTuple):
+    """A signal that came before its task waited for it; without a task, whichever waits first takes it."""
+
+    task_id: str
+    value: Mapping[str, Any]
+
+
 @dataclasses.dataclass(slots=True)
 class Plan:
     """A plan as it stands: the fold of its stream.
@@ -187,7 +194,7 @@ class Plan:
     timers: dict[str, int] = dataclasses.field(default_factory=dict)
     undoable: list[str] = dataclasses.field(default_factory=list)
     undoing: list[str] = dataclasses.field(default_factory=list)
-    signals: dict[str, list[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
+    signals: dict[str, list[Early]] = dataclasses.field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Returns how many tasks stand where."""
@@ -200,6 +207,11 @@ class Plan:
         # What is undone is no longer bound by the plan's own time.
         ends = [self.deadline_us] if self.deadline_us and self.state == "running" else []
         return min((at for at in (*self.timers.values(), *ends) if at > after_us), default=0)
+
+
+def early_for(plan: Plan, name: str, task_id: str) -> Early | None:
+    """Returns the first signal of a name that is kept for a task, or for whichever waits first."""
+    return next((one for one in plan.signals.get(name, ()) if one.task_id in ("", task_id)), None)
 
 
 def map_of(plan: Plan, run: TaskRun) -> str:
