@@ -64,6 +64,13 @@ def database() -> Iterator[Bench]:
             process.wait()
 
 
+def settle(admin_dsn: str) -> None:
+    """Returns once server and disk have nothing left to do of what came before, such as a database that was dropped."""
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+    os.sync()
+
+
 def _made(server: Postgres, folder: Path) -> Bench:
     with psycopg.connect(short_url(server.dsn()), autocommit=True) as connection:
         connection.execute("CREATE DATABASE haas")

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.load.dags import Dag
+from tests.load.databases import settle
 from tests.load.engines.runs import LIMIT_S, Engine, OutOfTime, PeerFigure, Run, figure
 from tests.load.figures import Table, shown
 
@@ -78,6 +79,7 @@ def _run(engine: Engine, name: str, admin_dsn: str, dag: Dag, road: str, limit_s
     run = Run(dag, limit_s)
     with _database(admin_dsn, f"peer_{name}") as dsn:
         engine.open(dsn)
+        settle(admin_dsn)
         try:
             engine.run(road, run)
         except OutOfTime:
