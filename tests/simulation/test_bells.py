@@ -80,7 +80,6 @@ def test_a_slot_that_is_given_back_while_slots_are_asked_for() -> None:
         await world.begin()
         where = (SCOPE.tenant_id, SCOPE.project_id, "key/account", 1)
         world.storage.slots[where] = (SCOPE, "pl-elsewhere", "T-1")
-        world.storage.limits = {}
         taken = asyncio.Event()
         take = world.storage.take
 

@@ -48,7 +48,7 @@ class Holds:
     Attributes:
         asked: attempts for which slots were asked in this step, as (scope, plan, task).
         granted: those of them that have their slots.
-        stale: whether the breakers have to be read anew.
+        stale: whether the breakers have to be read anew; somebody may have given back a slot as well.
     """
 
     def __init__(self, tools_of: Callable[[Task], Sequence[str]], by_agent: Mapping[tuple[Scope, str], int]) -> None:

@@ -20,7 +20,7 @@ from haas_planner.graph import Input, Slot, Task, policy_from_json
 
 
 def _form() -> str:
-    sources = [Path(str(module.__file__)).read_bytes() for module in (fold, state, graph, events)]
+    sources = [Path(str(module.__file__)).read_bytes() for module in (fold, state, graph, events, events.plans)]
     return hashlib.sha256(b"".join([*sources, Path(__file__).read_bytes()])).hexdigest()
 
 
