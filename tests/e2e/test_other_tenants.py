@@ -83,6 +83,8 @@ WHOLE: dict[str, dict[str, Any]] = {
     "RegisterAgent": {"agent_id": "agent.mine", "kind": "AGENT_KIND_SPECIALIST", "skills": ["copy.draft"]},
     "ListAgents": {},
     "SetAgentState": {"agent_id": "specialist.data", "state": "AGENT_STATE_ACTIVE"},
+    "ListSkills": {},
+    "RemoveSkill": {"skill": "text.mine"},
     "Work": {"registration": {"worker_id": "w", "agent_id": "agent.words", "skills": [WORDS]}, "leaving": True},
 }
 #: A field whose name says that it names a thing of a tenant.
@@ -95,8 +97,8 @@ PLAIN = {
     "after", "agents", "approved", "arguments", "at_version", "before_number", "budget", "comment", "content",
     "credit", "direction", "everything", "explanation", "file", "first_day", "from_revision", "from_seq", "goals",
     "graph", "inputs", "kind", "last_day", "leaving", "lenient", "name", "number", "objective", "outputs", "page_size",
-    "reason", "removed", "repairs_max", "role", "running_max", "skills", "state", "status", "stored", "tasks", "text",
-    "to_revision", "tool", "value", "values", "version", "version_from", "version_to", "yaml",
+    "reason", "removed", "repairs_max", "role", "running_max", "skill", "skills", "state", "status", "stored", "tasks",
+    "text", "to_revision", "tool", "value", "values", "version", "version_from", "version_to", "yaml",
     # A worker's stream names what it has by tokens and by its own names: see test_other_workers.py.
     "completions", "failures", "heartbeat", "registration",
 }  # fmt: skip

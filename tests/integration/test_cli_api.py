@@ -198,6 +198,21 @@ async def test_agents_are_listed_by_skill_registered_and_paused(world, capsys):
     assert capsys.readouterr().out == "specialist.law specialist active: x\n"
 
 
+async def test_skills_are_listed_with_their_contracts_and_removed(world, capsys):
+    assert await haas("agents", "skills") == Exit.OK
+    header, first = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header == ["skill", "agent_id", "remote", "reads", "writes"]
+    assert first == ["law.check", "agent.law", "yes", "note:doc.note", "text:doc.*?", "verdict:value.verdict"]
+    assert await haas("agents", "skills", "--json") == Exit.OK
+    (listed,) = json.loads(capsys.readouterr().out)["skills"]
+    assert (listed["name"], listed["writes"][0]["type"]) == ("law.check", "value.verdict")
+    assert await haas("agents", "remove-skill", "law.check") == Exit.OK
+    assert capsys.readouterr().out == "law.check is removed\n"
+    assert await haas("agents", "remove-skill", "law.check", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"removed": "law.check"}
+    assert world.fleet.seen[-1].skill == "law.check"
+
+
 async def test_ctrl_c_ends_a_watch_at_once_with_status_130(world):
     world.fleet.script, world.fleet.hang = STORY, True
     process = await asyncio.create_subprocess_exec(

@@ -232,7 +232,7 @@ async def test_the_environment_says_where_and_who(world, tmp_path):
             HaasClient.from_env({k: v for k, v in env.items() if k != name})
 
 
-async def test_both_clients_list_register_and_pause_agents(world):
+async def test_both_clients_list_register_and_pause_agents_and_list_and_remove_skills(world):
     def scope(call) -> tuple[str, str]:
         return call.tenant_id, call.project_id
 
@@ -240,6 +240,8 @@ async def test_both_clients_list_register_and_pause_agents(world):
         assert [agent.agent_id for agent in await client.list_agents()] == ["specialist.law"]
         assert list((await client.register_agent("a", ["x"])).skills) == ["x"]
         assert (await client.set_agent_state("a", paused=True)).state == 2
+        assert [skill.name for skill in await client.list_skills()] == ["law.check"]
+        await client.remove_skill("law.check")
     seen, world.fleet.seen = world.fleet.seen, []
 
     def same() -> None:
@@ -247,6 +249,8 @@ async def test_both_clients_list_register_and_pause_agents(world):
             assert [agent.agent_id for agent in client.list_agents()] == ["specialist.law"]
             assert list(client.register_agent("a", ["x"]).skills) == ["x"]
             assert client.set_agent_state("a", paused=True).state == 2
+            assert [skill.name for skill in client.list_skills()] == ["law.check"]
+            client.remove_skill("law.check")
 
     await asyncio.to_thread(same)
     assert seen == world.fleet.seen

@@ -62,7 +62,7 @@ async def test_a_skill_does_tasks_and_its_models_contract_is_kept(fleet, opened)
         results = await asyncio.gather(*(fleet.pool.do(job(n)) for n in range(20)))
     assert results == [{"words": Written("", "", 3)}] * 20
     async with opened.tenant_tx(SCOPE) as tx:
-        (contract,) = await store.contracts(tx, SCOPE)
+        ((contract, _),) = await store.contracts(tx, SCOPE)
     assert (contract.title, contract.agent_id) == ("Counts words.", "agent.counter")
     assert contract.schemas()["text"]["properties"]["lang"]["type"] == "string"
 

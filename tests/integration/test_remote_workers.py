@@ -11,7 +11,7 @@ import pytest
 from haas.planner.v1 import worker_pb2
 from haas_common import errors
 from haas_common.auth import Issuer
-from haas_common.db import Database, Scope
+from haas_common.db import Database, Query, Scope
 from haas_planner.remote import servicer, store
 from haas_planner.remote.domain import VALUE_BYTES_MAX, Written
 from haas_planner.skills.registry import SPECS
@@ -21,6 +21,7 @@ from tests.support.plans import Plans
 from tests.support.remote import NOTE, SCOPE, Planner, job, planner
 
 OTHER = Scope("t-two", "p-one")
+EVENTS = Query("events", "", "SELECT event_type, payload FROM events WHERE stream = %(s)s ORDER BY version")
 
 
 @pytest.fixture
@@ -364,6 +365,11 @@ async def kept(opened: Database, scope: Scope = SCOPE) -> list[SkillSpec]:
         return await store.specs(tx, scope)
 
 
+async def told(opened: Database, stream: str) -> list[tuple[str, dict]]:
+    async with opened.tenant_tx(SCOPE) as tx:
+        return [(row["event_type"], row["payload"]) for row in await tx.all(EVENTS, s=stream)]
+
+
 def slot(name: str, kind: str, schema: str = "") -> worker_pb2.WorkerSlot:
     return worker_pb2.WorkerSlot(name=name, type=kind, schema_json=schema)
 
@@ -389,7 +395,7 @@ async def test_an_agent_changes_its_contract_and_another_agent_does_not(fleet, o
     schema = '{"type": "integer"}'
     await fleet.came("b", skills=[counting("text.count", reads=[slot("text", "doc.*", schema)])])
     async with opened.tenant_tx(SCOPE) as tx:
-        (contract,) = await store.contracts(tx, SCOPE)
+        ((contract, _),) = await store.contracts(tx, SCOPE)
     assert (contract.reads[0].type, contract.schemas()) == ("doc.*", {"text": {"type": "integer"}})
     assert await fleet.refused(name="c", agent_id="agent.other") == "RESOURCE_EXISTS"
 
@@ -406,6 +412,48 @@ async def test_a_project_has_a_bounded_number_of_skills(fleet, opened, monkeypat
     await fleet.came(skills=[counting("s.1"), counting("s.2")])
     await fleet.came(skills=[counting("s.2", title="new")])
     assert [spec.titles["en"] for spec in await kept(opened)] == ["t", "new"]
+
+
+async def test_skills_are_listed_with_what_they_read_and_write_beside_the_fleets_own(fleet):
+    schema = '{"type": "integer"}'
+    await fleet.came(skills=[counting("text.count", reads=[slot("text", "doc.*", schema)])])
+    listed = await fleet.skills()
+    assert listed.keys() == {"text.count", *(spec.name for spec in SPECS)}
+    ours, own = listed["text.count"], listed["team.content"]
+    assert (ours.remote, ours.agent_id, ours.kind, dict(ours.titles)) == (
+        True,
+        "agent.counter",
+        2,
+        {"es": "t", "en": "t"},
+    )
+    assert ours.register_time.seconds > 0
+    assert [(s.name, s.type, s.schema_json) for s in ours.reads] == [("text", "doc.*", schema)]
+    assert (own.remote, own.agent_id, own.kind) == (False, "leader.content", 1)
+    assert ("kpi_report", "kpi.report?") in [(s.name, s.type) for s in own.reads]
+    assert "text.count" not in await fleet.skills("t-two")
+
+
+async def test_a_skill_is_removed_by_an_admin_of_its_project_and_comes_back_with_its_worker(fleet, opened, monkeypatch):
+    monkeypatch.setattr(store, "SKILLS_MAX", 1)
+    await fleet.came()
+    assert await fleet.remove_skill("text.count", role="member") == "SCOPE_MISSING"
+    assert await fleet.remove_skill("text.count", "t-two") == "RESOURCE_NOT_FOUND"
+    assert await fleet.remove_skill(SPECS[0].name) == "RESOURCE_NOT_FOUND"
+    assert await fleet.remove_skill("Text count") == "FIELD_INVALID"
+    assert "text.count" in await fleet.skills()
+    assert await fleet.remove_skill("text.count") == ""
+    assert await kept(opened) == []
+    assert await fleet.remove_skill("text.count") == "RESOURCE_NOT_FOUND"
+    # There is room for another one, and the name is anybody's.
+    await fleet.came("b", agent_id="agent.other")
+    assert (await fleet.skills())["text.count"].agent_id == "agent.other"
+    # Registered again as it is, it is no event.
+    await fleet.came("b", agent_id="agent.other")
+    history = await told(opened, "skill/text.count")
+    assert [(kind, payload["agent_id"]) for kind, payload in history] == [
+        ("SkillRegistered", "agent.counter"), ("SkillRemoved", "agent.counter"), ("SkillRegistered", "agent.other")
+    ]  # fmt: skip
+    assert history[0][1]["contract_hash"] != history[2][1]["contract_hash"]
 
 
 @pytest.mark.parametrize(

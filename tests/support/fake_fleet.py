@@ -21,7 +21,7 @@ from haas.orchestrator.v1 import (
     orchestrator_pb2,
     orchestrator_pb2_grpc,
 )
-from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2
+from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2, skills_pb2, skills_pb2_grpc, worker_pb2
 from haas_client import AsyncHaasClient, HaasClient
 from haas_common import errors as ours
 from tests.support.fake_control import Steered
@@ -41,6 +41,7 @@ class Fleet(
     mcp_pb2_grpc.ToolsServicer,
     identity_pb2_grpc.IdentityServicer,
     agents_pb2_grpc.AgentsServicer,
+    skills_pb2_grpc.SkillsServicer,
 ):
     """Says what it was asked, fails as often as it is told to, and drops streams."""
 
@@ -144,6 +145,21 @@ class Fleet(
         agent = agents_pb2.Agent(agent_id=request.agent_id, kind=2, state=request.state, skills=["x"])
         return agents_pb2.SetAgentStateResponse(agent=agent)
 
+    async def ListSkills(self, request, context):
+        await self._enter(request, context)
+        read, more, written = (
+            worker_pb2.WorkerSlot(name=name, type=kind)
+            for name, kind in (("note", "doc.note"), ("text", "doc.*?"), ("verdict", "value.verdict"))
+        )
+        skill = skills_pb2.Skill(
+            name="law.check", kind=2, agent_id="agent.law", remote=True, reads=[read, more], writes=[written]
+        )
+        return skills_pb2.ListSkillsResponse(skills=[skill])
+
+    async def RemoveSkill(self, request, context):
+        await self._enter(request, context)
+        return skills_pb2.RemoveSkillResponse()
+
     async def RenewToken(self, request, context):
         await self._enter(request, context)
         return identity_pb2.RenewTokenResponse(token=jwt(900))
@@ -183,6 +199,7 @@ async def running(folder: Path) -> AsyncIterator[World]:
         mcp_pb2_grpc.add_ToolsServicer_to_server,
         identity_pb2_grpc.add_IdentityServicer_to_server,
         agents_pb2_grpc.add_AgentsServicer_to_server,
+        skills_pb2_grpc.add_SkillsServicer_to_server,
     ):
         add(fleet, server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from haas.planner.v1 import worker_pb2, worker_pb2_grpc
+from haas.planner.v1 import skills_pb2, skills_pb2_grpc, worker_pb2, worker_pb2_grpc
 from haas_client import AsyncHaasClient
 from haas_client.worker import Worker
 from haas_common import errors
@@ -22,10 +22,12 @@ from haas_planner.remote.domain import Given, Job
 from haas_planner.remote.operations import Skills
 from haas_planner.remote.pool import RemotePool
 from haas_planner.remote.relay import Relays
-from haas_planner.remote.servicer import WorkerServicer
+from haas_planner.remote.servicer import SkillsServicer, WorkerServicer
 from tests.support.mesh import Mesh, bearer
 
-SERVICE = worker_pb2.DESCRIPTOR.services_by_name["WorkerService"]
+SERVICES = [
+    worker_pb2.DESCRIPTOR.services_by_name["WorkerService"], skills_pb2.DESCRIPTOR.services_by_name["Skills"],
+]  # fmt: skip
 SCOPE = Scope("t-one", "p-one")
 NOTE = worker_pb2.WorkerSkill(
     name="text.count",
@@ -96,9 +98,10 @@ class Planner:
 
         def add(server: grpc.aio.Server) -> None:
             worker_pb2_grpc.add_WorkerServiceServicer_to_server(servicer, server)
+            skills_pb2_grpc.add_SkillsServicer_to_server(SkillsServicer(self._skills), server)
 
         config = dataclasses.replace(self.mesh.config("planner"), listen=listen)
-        self.running = await started(config, add, [SERVICE])
+        self.running = await started(config, add, SERVICES)
 
     async def restart(self) -> None:
         """Breaks every stream and serves again at the same address."""
@@ -107,10 +110,31 @@ class Planner:
 
     def call(self, token: str | None = None) -> Any:
         """Opens a stream with the edge's certificate."""
+        metadata = bearer(token or self.mesh.token("worker"))
+        return worker_pb2_grpc.WorkerServiceStub(self._channel()).Work(metadata=metadata)
+
+    def _channel(self) -> Any:
         channel = self.mesh.channel("edge", "planner", self.running.port)
         self._channels.push_async_callback(channel.close)
-        metadata = bearer(token or self.mesh.token("worker"))
-        return worker_pb2_grpc.WorkerServiceStub(channel).Work(metadata=metadata)
+        return channel
+
+    async def skills(self, tenant: str = "t-one") -> dict[str, skills_pb2.Skill]:
+        """Lists a tenant's skills by name, as its viewer."""
+        request = skills_pb2.ListSkillsRequest(tenant_id=tenant, project_id="p-one")
+        stub = skills_pb2_grpc.SkillsStub(self._channel())
+        listed = (await stub.ListSkills(request, metadata=bearer(self.mesh.token("viewer", tenant)))).skills
+        assert [skill.name for skill in listed] == sorted(skill.name for skill in listed)
+        return {skill.name: skill for skill in listed}
+
+    async def remove_skill(self, skill: str, tenant: str = "t-one", role: str = "admin") -> str:
+        """Removes a skill; returns the reason for which it is refused, if it is."""
+        request = skills_pb2.RemoveSkillRequest(tenant_id=tenant, project_id="p-one", skill=skill)
+        stub = skills_pb2_grpc.SkillsStub(self._channel())
+        try:
+            await stub.RemoveSkill(request, metadata=bearer(self.mesh.token(role, tenant)))
+        except grpc.aio.AioRpcError as error:
+            return errors.from_rpc(error).reason
+        return ""
 
     async def came(
         self, name: str = "w", credit: int = 1, *, token: str | None = None, ids: Mapping[str, str] | None = None,

@@ -158,9 +158,13 @@ def print_rows(rows: Iterable["Message"], columns: Sequence[str], as_json: bool,
     if as_json:
         print_json({name: shown})
         return
-    cells = [tuple(columns), *(tuple(plain(row.get(column, "")) for column in columns) for row in shown)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(columns))]
-    for row in cells:
+    print_table([tuple(columns), *(tuple(plain(row.get(column, "")) for column in columns) for row in shown)])
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows of cells, the first of them the head, column under column."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 

@@ -21,7 +21,7 @@ from haas.orchestrator.v1 import (
     privacy_pb2,
     privacy_pb2_grpc,
 )
-from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2
+from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2, skills_pb2, skills_pb2_grpc
 from haas_client import messages, settings
 from haas_client.control import PlanControl
 from haas_client.errors import HaasError, from_rpc
@@ -72,6 +72,7 @@ class HaasClient(PlanControl):
         self._identity = identity_pb2_grpc.IdentityStub(self._channel)
         self._tenancy = tenancy_pb2_grpc.TenancyStub(self._channel)
         self._agents = agents_pb2_grpc.AgentsStub(self._channel)
+        self._skills = skills_pb2_grpc.SkillsStub(self._channel)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -365,6 +366,14 @@ class HaasClient(PlanControl):
         state = agents_pb2.AGENT_STATE_PAUSED if paused else agents_pb2.AGENT_STATE_ACTIVE
         request = agents_pb2.SetAgentStateRequest(agent_id=agent_id, state=state)
         return self._call(self._agents.SetAgentState, request).agent
+
+    def list_skills(self) -> list[skills_pb2.Skill]:
+        """Lists what tasks can be: the fleet's skills and those of remote workers, with what they read and write."""
+        return list(self._call(self._skills.ListSkills, skills_pb2.ListSkillsRequest()).skills)
+
+    def remove_skill(self, skill: str) -> None:
+        """Removes a remote worker's skill; a worker that registers it again brings it back."""
+        self._call(self._skills.RemoveSkill, skills_pb2.RemoveSkillRequest(skill=skill))
 
     # ── How calls are made ───────────────────────────────────────────────────────────────────────────────────────────
 

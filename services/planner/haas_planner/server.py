@@ -5,7 +5,16 @@ import sys
 
 import grpc
 
-from haas.planner.v1 import agents_pb2, agents_pb2_grpc, planner_pb2, planner_pb2_grpc, worker_pb2, worker_pb2_grpc
+from haas.planner.v1 import (
+    agents_pb2,
+    agents_pb2_grpc,
+    planner_pb2,
+    planner_pb2_grpc,
+    skills_pb2,
+    skills_pb2_grpc,
+    worker_pb2,
+    worker_pb2_grpc,
+)
 from haas_common.artifacts.faults import FaultLog
 from haas_common.artifacts.store import ArtifactStore
 from haas_common.auth import Issuer
@@ -29,7 +38,7 @@ from haas_planner.operations import Operations
 from haas_planner.remote.operations import Skills
 from haas_planner.remote.pool import RemotePool
 from haas_planner.remote.relay import Relays
-from haas_planner.remote.servicer import WorkerServicer
+from haas_planner.remote.servicer import SkillsServicer, WorkerServicer
 from haas_planner.remote.store import specs
 from haas_planner.remote.work import RemoteSkills
 from haas_planner.servicer import PlannerServicer
@@ -42,6 +51,7 @@ _SERVICES = (
     planner_pb2.DESCRIPTOR.services_by_name["Planner"],
     worker_pb2.DESCRIPTOR.services_by_name["WorkerService"],
     agents_pb2.DESCRIPTOR.services_by_name["Agents"],
+    skills_pb2.DESCRIPTOR.services_by_name["Skills"],
 )
 
 
@@ -114,10 +124,12 @@ class Planner:
         """Adds the planner's services."""
         operations = Operations(self._database, self._doorbell, specs)
         control = Control(operations, self._database)
-        workers = WorkerServicer(self._pool, Skills(self._database), self._relays)
+        skills = Skills(self._database)
+        workers = WorkerServicer(self._pool, skills, self._relays)
         planner_pb2_grpc.add_PlannerServicer_to_server(PlannerServicer(operations, control), server)
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server)
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsServicer(Agents(self._database)), server)
+        skills_pb2_grpc.add_SkillsServicer_to_server(SkillsServicer(skills), server)
 
     async def start(self) -> None:
         """Starts what takes work."""

@@ -1,4 +1,4 @@
-"""`haas agents`: list, register, pause, resume."""
+"""`haas agents`: list, register, pause, resume; their skills."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _COLUMNS = ("agent_id", "kind", "state", "rank", "running_max", "skill", "comple
 
 @click.group()
 def command() -> None:
-    """List, register and pause the agents that do a project's tasks."""
+    """List, register and pause the agents that do a project's tasks; list and remove their skills."""
 
 
 @command.command("list")
@@ -26,10 +26,7 @@ def list_(scope: tuple[str, str], as_json: bool) -> int:
     if as_json:
         api.print_json({"agents": found})
         return int(Exit.OK)
-    cells = [_COLUMNS, *(row for agent in found for row in _rows(agent))]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(_COLUMNS))]
-    for row in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    api.print_table([_COLUMNS, *(row for agent in found for row in _rows(agent))])
     return int(Exit.OK)
 
 
@@ -54,6 +51,40 @@ def _rows(agent: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _bare(name: str) -> str:
     return name.removeprefix("AGENT_KIND_").removeprefix("AGENT_STATE_").lower()
+
+
+@command.command()
+@api.scoped
+@api.json_option
+def skills(scope: tuple[str, str], as_json: bool) -> int:
+    """List the skills, the fleet's own and those of remote workers: what a task of each reads and writes."""
+    with api.client(scope) as client:
+        found = [api.as_dict(skill) for skill in client.list_skills()]
+    if as_json:
+        api.print_json({"skills": found})
+        return int(Exit.OK)
+    api.print_table([("skill", "agent_id", "remote", "reads", "writes"), *(_skill(one) for one in found)])
+    return int(Exit.OK)
+
+
+def _skill(one: dict[str, Any]) -> tuple[str, ...]:
+    reads, writes = (" ".join(f"{s['name']}:{s['type']}" for s in one[end]) or "-" for end in ("reads", "writes"))
+    return one["name"], one["agent_id"], "yes" if one["remote"] else "-", reads, writes
+
+
+@command.command("remove-skill")
+@click.argument("skill")
+@api.scoped
+@api.json_option
+def remove_skill(scope: tuple[str, str], skill: str, as_json: bool) -> int:
+    """Remove SKILL of a remote worker; one that registers it again brings it back. Needs the role admin."""
+    with api.client(scope, role="admin") as client:
+        client.remove_skill(skill)
+    if as_json:
+        api.print_json({"removed": skill})
+    else:
+        click.echo(f"{skill} is removed")
+    return int(Exit.OK)
 
 
 @command.command()

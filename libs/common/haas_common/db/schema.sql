@@ -928,7 +928,7 @@ CREATE TABLE worker_skills (
   FOREIGN KEY (tenant_id, project_id) REFERENCES projects
 );
 SELECT haas.guard('haas.worker_skills');
-GRANT SELECT, INSERT, UPDATE (contract, registered_at) ON worker_skills TO haas_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (contract, registered_at) ON worker_skills TO haas_app;
 
 -- ── Long plans ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,11 +4,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from haas_common.events.base import Count, EventType, Named, Number, Payload
+from haas_common.events.base import Count, EventType, Hash, Named, Number, Payload
 
-_STREAM, _OWNER = "agent/<agent_id>", "planner"
+_STREAM, _SKILL, _OWNER = "agent/<agent_id>", "skill/<skill>", "planner"
 Kind = Literal["leader", "specialist"]
 Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class SkillRegistered(Payload):
+    """A remote worker's skill, or what it is from here on."""
+
+    skill: Named = Field(description="The skill.")
+    agent_id: Named = Field(description="Whose it is.")
+    contract_hash: Hash = Field(description="SHA-256 of its contract as it is kept, with skill and agent before it.")
+
+
+class SkillRemoved(Payload):
+    """A remote worker's skill that no new plan can name."""
+
+    skill: Named = Field(description="The skill.")
+    agent_id: Named = Field(description="Whose it was.")
 
 
 class AgentRegistered(Payload):
@@ -57,6 +72,8 @@ class AgentDemoted(AgentPromoted):
 
 
 TYPES = (
+    EventType("SkillRegistered", _SKILL, _OWNER, 1, SkillRegistered, "A remote worker brought a skill, or changed it."),
+    EventType("SkillRemoved", _SKILL, _OWNER, 1, SkillRemoved, "A remote worker's skill was removed."),
     EventType("AgentRegistered", _STREAM, _OWNER, 1, AgentRegistered, "An agent was registered, or changed."),
     EventType("AgentStateChanged", _STREAM, _OWNER, 1, AgentStateChanged, "An agent was paused, or works again."),
     EventType("AgentPromoted", _STREAM, _OWNER, 1, AgentPromoted, "A leader's results moved it up."),

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf import timestamp_pb2
 
-from haas.planner.v1 import worker_pb2
+from haas.planner.v1 import agents_pb2, skills_pb2, worker_pb2
 from haas_common.calls import Call
 from haas_common.db import Scope
 from haas_common.errors import ContractBroken, FieldInvalid, HaasError, WorkerLost
@@ -16,6 +16,7 @@ from haas_planner import schemas
 from haas_planner.remote.book import Ticket
 from haas_planner.remote.domain import Contract, ContractSlot, Given, Job, Registration, Written
 from haas_planner.remote.pool import Said
+from haas_planner.skills.spec import SkillSpec
 
 #: The service whose processes pass their workers' places on to each other.
 PEER = "planner"
@@ -177,3 +178,24 @@ def failure_of(token: str, error: HaasError) -> worker_pb2.WorkerFailure:
         retryable=error.metadata.get("retryable", "true") == "true",
         lost=isinstance(error, WorkerLost),
     )
+
+
+_KINDS = {"leader": agents_pb2.AGENT_KIND_LEADER, "specialist": agents_pb2.AGENT_KIND_SPECIALIST}
+
+
+def skill_of(spec: SkillSpec, contract: Contract | None, kept_at: datetime | None) -> skills_pb2.Skill:
+    """Returns the message of a skill; of a remote worker's with its schemas and when it was kept."""
+    schemas_by_slot = contract.schemas() if contract is not None else {}
+    reads, writes = (
+        [
+            worker_pb2.WorkerSlot(
+                name=name, type=kind, schema_json=json.dumps(schemas_by_slot[name]) if name in schemas_by_slot else ""
+            )
+            for name, kind in slots
+        ]
+        for slots in (spec.reads, spec.writes)
+    )
+    return skills_pb2.Skill(
+        name=spec.name, kind=_KINDS[spec.kind], agent_id=spec.owner_agent_id, titles=spec.titles, reads=reads,
+        writes=writes, tools=spec.tools, remote=contract is not None, register_time=kept_at,
+    )  # fmt: skip

@@ -1,10 +1,10 @@
-"""The workers' door: a stream's messages to the pool and back."""
+"""The workers' door: a stream's messages to the pool and back; and the list of skills."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from haas.planner.v1 import worker_pb2, worker_pb2_grpc
+from haas.planner.v1 import skills_pb2, skills_pb2_grpc, worker_pb2, worker_pb2_grpc
 from haas_common import clock
 from haas_common.calls import Call, current_call
 from haas_common.errors import FieldInvalid, PayloadTooLarge, TokenExpired
@@ -46,6 +46,26 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             connection.close()
             reader.cancel()
             await asyncio.wait([reader])
+
+
+class SkillsServicer(skills_pb2_grpc.SkillsServicer):
+    """haas.planner.v1.Skills; each method is described in skills.proto."""
+
+    def __init__(self, skills: Skills) -> None:
+        self._skills = skills
+
+    async def ListSkills(self, request: Any, context: Any) -> skills_pb2.ListSkillsResponse:
+        """Lists the project's skills."""
+        found = await self._skills.listed(current_call().scope)
+        return skills_pb2.ListSkillsResponse(
+            skills=[messages.skill_of(one.spec, one.contract, one.kept_at) for one in found]
+        )
+
+    async def RemoveSkill(self, request: Any, context: Any) -> skills_pb2.RemoveSkillResponse:
+        """Removes a remote worker's skill."""
+        call = current_call()
+        await self._skills.remove(call.scope, request.skill, call.claims.subject if call.claims else call.peer)
+        return skills_pb2.RemoveSkillResponse()
 
 
 def _expires_at(call: Call) -> float:

@@ -1,5 +1,6 @@
 """The skills of remote workers as they are kept, a named query each."""
 
+import datetime
 import json
 
 from haas_common.db import Scope, Tx, load_queries
@@ -27,12 +28,18 @@ async def keep(tx: Tx, scope: Scope, contract: Contract) -> None:
         raise ResourceExists(f"The skill {contract.name} is another agent's.", resource="skill", id=contract.name)
 
 
-async def contracts(tx: Tx, scope: Scope) -> list[Contract]:
-    """Returns the remote skills of a project, by name."""
+async def contracts(tx: Tx, scope: Scope) -> list[tuple[Contract, datetime.datetime]]:
+    """Returns the remote skills of a project by name, each with when it was kept."""
     rows = await tx.all(SQL.worker_skills, tenant_id=scope.tenant_id, project_id=scope.project_id)
-    return [Contract.from_json(row["skill"], row["agent_id"], row["contract"]) for row in rows]
+    return [(Contract.from_json(r["skill"], r["agent_id"], r["contract"]), r["registered_at"]) for r in rows]
 
 
 async def specs(tx: Tx, scope: Scope) -> list[SkillSpec]:
     """Returns the remote skills of a project as rows of the registry: specialists that nothing here runs."""
-    return [contract.spec() for contract in await contracts(tx, scope)]
+    return [contract.spec() for contract, _ in await contracts(tx, scope)]
+
+
+async def remove(tx: Tx, scope: Scope, skill: str) -> str | None:
+    """Forgets a remote skill; returns whose it was, None where there is none."""
+    row = await tx.maybe(SQL.remove_worker_skill, tenant_id=scope.tenant_id, project_id=scope.project_id, skill=skill)
+    return str(row["agent_id"]) if row else None

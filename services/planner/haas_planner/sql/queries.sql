@@ -334,5 +334,10 @@ SELECT others.n AS others, EXISTS (SELECT FROM kept) AS kept FROM others;
 
 -- worker_skills --
 -- The remote skills of a project.
-SELECT skill, agent_id, contract FROM worker_skills
+SELECT skill, agent_id, contract, registered_at FROM worker_skills
  WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s ORDER BY skill LIMIT 1000;
+
+-- remove_worker_skill --
+-- Forgets a remote skill; says whose it was.
+DELETE FROM worker_skills WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND skill = %(skill)s
+RETURNING agent_id;
