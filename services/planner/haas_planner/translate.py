@@ -6,6 +6,7 @@ from typing import Any
 
 from haas.planner.v1 import graph_pb2
 from haas_common.errors import FieldInvalid, GraphInvalid
+from haas_common.structs import StructInvalid, read_struct
 from haas_planner.diffs import Diff
 from haas_planner.estimates import Cost, Estimate
 from haas_planner.graph import KINDS, NO_POLICY, Graph, Input, Policy, Slot, Task
@@ -24,6 +25,9 @@ ON_FAILURE_OF = {
 _BUDGET_FIELDS = ("tokens", "money_micros", "time_s")
 #: Fields of a policy where nothing given and zero differ.
 _OPTIONAL = ("backoff_s", "backoff_factor", "backoff_max_s", "priority")
+#: What a field that is plain JSON may hold, as the contract says it of its text.
+_BYTES_MAX = {"params": 16_384, "control": 16_384, "schema": 8_192, "policy.compensation.params": 8_192}
+_LEVELS_MAX = 40
 _PLAIN = ("schedule_to_close_s", "heartbeat_s", "concurrency_key", "tokens_max", "money_micros_max")
 
 
@@ -36,7 +40,7 @@ def graph_from_proto(message: graph_pb2.Graph, specs: Iterable[SkillSpec] = ()) 
     """Returns the graph of a message; absent limits become their defaults, an absent owner the skill's own.
 
     Raises:
-        GraphInvalid: a task has no kind, or a text that should be JSON is none.
+        GraphInvalid: a task has no kind, or what should be JSON is none, is too large, or is given twice.
     """
     return Graph(tasks_from_proto(message.tasks, specs), inputs_from_proto(message.inputs))
 
@@ -139,12 +143,12 @@ def task_from_proto(message: graph_pb2.Task, owners: Mapping[str, str]) -> Task:
     """Returns the task of a message. `owners` is skill → agent.
 
     Raises:
-        GraphInvalid: it has no kind, or a text that should be JSON is none.
+        GraphInvalid: it has no kind, or what should be JSON is none, is too large, or is given twice.
     """
     if message.kind not in KIND_OF:
         raise _invalid(message.task_id, "kind", ", ".join(KINDS[:-1]) + f" or {KINDS[-1]}")
     slots = (*message.reads, *message.writes)
-    schemas = {s.name: _schema(message.task_id, s) for s in slots if s.schema_json}
+    schemas = {s.name: _schema(message.task_id, s) for s in slots if s.schema_json or s.HasField("schema")}
     return Task(
         task_id=message.task_id,
         kind=KIND_OF[message.kind],
@@ -153,11 +157,11 @@ def task_from_proto(message: graph_pb2.Task, owners: Mapping[str, str]) -> Task:
         owner_agent_id=message.owner_agent_id or owners.get(message.skill, ""),
         reads=tuple(_slot_from_proto(s) for s in message.reads),
         writes=tuple(_slot_from_proto(s) for s in message.writes),
-        params=_object(message.task_id, "params_json", message.params_json),
+        params=_object(message, "params", message.task_id),
         attempts_max=message.attempts_max or ATTEMPTS_MAX_DEFAULT,
         attempt_limit_s=message.attempt_limit_s or ATTEMPT_LIMIT_S_DEFAULT,
         policy=policy_from_proto(message.task_id, message.policy) if message.HasField("policy") else NO_POLICY,
-        control=_object(message.task_id, "control_json", message.control_json),
+        control=_object(message, "control", message.task_id),
         schemas=schemas,
     )
 
@@ -187,12 +191,12 @@ def policy_from_proto(task_id: str, message: graph_pb2.Policy) -> Policy:
     """Returns the policy of a message; what is not given is as by default.
 
     Raises:
-        GraphInvalid: a compensation's parameters are no JSON object.
+        GraphInvalid: a compensation's parameters are no JSON object, too large, or given twice.
     """
     compensation: dict[str, Any] = {}
     if message.HasField("compensation"):
         undo = message.compensation
-        params = _object(task_id, "policy.compensation.params_json", undo.params_json)
+        params = _object(undo, "params", task_id, "policy.compensation.")
         compensation = {"kind": KIND_OF.get(undo.kind, ""), "skill": undo.skill, "params": params}
     return Policy(
         **{name: getattr(message, name) for name in _PLAIN},
@@ -233,17 +237,38 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True) if value or isinstance(value, bool) else ""
 
 
-def _object(task_id: str, field: str, text: str) -> dict[str, Any]:
+def _object(message: Any, field: str, task_id: str, under: str = "") -> dict[str, Any]:
+    """Returns the object of a field that is plain JSON, or of its text; none where neither is given."""
+    if message.HasField(field):
+        return _plain(message, field, task_id, under)
+    text = getattr(message, f"{field}_json")
     found = _read(text) if text else {}
     if not isinstance(found, dict):
-        raise _invalid(task_id, field, "a JSON object")
+        raise _invalid(task_id, f"{under}{field}_json", "a JSON object")
     return found
 
 
 def _schema(task_id: str, slot: graph_pb2.Slot) -> Any:
+    if slot.HasField("schema"):
+        return _plain(slot, "schema", task_id, f"{slot.name}.")
     found = _read(slot.schema_json)
     if not isinstance(found, (dict, bool)):
         raise _invalid(task_id, f"{slot.name}.schema_json", "a JSON Schema")
+    return found
+
+
+def _plain(message: Any, field: str, task_id: str, under: str) -> dict[str, Any]:
+    """Returns a field that is plain JSON; it may be as large as its text."""
+    name = f"{under}{field}"
+    if getattr(message, f"{field}_json"):
+        raise _invalid(task_id, name, f"given once, here or as {field}_json")
+    try:
+        found = read_struct(getattr(message, field), _LEVELS_MAX)
+    except StructInvalid as error:
+        raise _invalid(task_id, name, f"JSON of at most {_LEVELS_MAX} levels ({error})") from None
+    bytes_max = _BYTES_MAX[name if name in _BYTES_MAX else field]
+    if len(_text(found).encode("utf-8", "replace")) > bytes_max:
+        raise _invalid(task_id, name, f"at most {bytes_max} bytes")
     return found
 
 

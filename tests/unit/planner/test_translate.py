@@ -1,8 +1,10 @@
 """A graph survives the road through its messages, and a text that should be JSON is refused by its task and field."""
 
 import dataclasses
+import json
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,6 +129,69 @@ def test_a_schema_that_is_none_is_refused_by_its_slot(text: str) -> None:
     with pytest.raises(GraphInvalid) as refused:
         task_from_proto(message, {})
     assert refused.value.metadata["field"] == "total.schema_json"
+
+
+def _task(**fields) -> graph_pb2.Task:
+    """A task from its JSON, as it comes over REST or from a file."""
+    return json_format.ParseDict(
+        {"task_id": "T-1", "kind": "TASK_KIND_MAP", "skill": "map", **fields}, graph_pb2.Task()
+    )
+
+
+def test_plain_json_says_the_same_as_its_text() -> None:
+    params, control = {"n": 3, "half": 0.5, "deep": [{"a": None, "b": [True, "é"]}]}, {"over": "x", "limit": 2}
+    schema, undo = {"type": "object", "properties": {"a": {"const": False}}}, {"sum": 12}
+    plain = _task(
+        params=params, control=control, writes=[{"name": "total", "type": "value.x", "schema": schema}],
+        policy={"compensation": {"kind": "TASK_KIND_TOOL", "skill": "t", "params": undo}},
+    )  # fmt: skip
+    text = _task(
+        params_json=json.dumps(params), control_json=json.dumps(control),
+        writes=[{"name": "total", "type": "value.x", "schema_json": json.dumps(schema)}],
+        policy={"compensation": {"kind": "TASK_KIND_TOOL", "skill": "t", "params_json": json.dumps(undo)}},
+    )  # fmt: skip
+    found = task_from_proto(plain, {})
+    assert found == task_from_proto(text, {})
+    assert (found.params, found.control, found.schemas) == (params, control, {"total": schema})
+    assert (type(found.params["n"]), found.policy.compensation["params"]) == (int, undo)
+    # An answer has the text, and leads back to the same.
+    assert task_from_proto(task_to_proto(found), {}) == found
+    assert task_from_proto(_task(params={}, writes=[{"name": "a", "type": "value.x", "schema": {}}]), {}).schemas == {
+        "a": {}
+    }
+
+
+def _nested(levels: int) -> dict:
+    return {"a": _nested(levels - 1)} if levels else {}
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("params", {"params": {"a": 1}, "params_json": "{}"}),
+        ("control", {"control": {}, "control_json": '{"a": 1}'}),
+        ("total.schema", {"writes": [{"name": "total", "type": "value.x", "schema": {}, "schema_json": "true"}]}),
+        ("params", {"params": {"a": "x" * 16_384}}),
+        ("control", {"control": {"a": "é" * 8_192}}),
+        ("params", {"params": _nested(41)}),
+        ("total.schema", {"writes": [{"name": "total", "type": "value.x", "schema": {"title": "x" * 8_192}}]}),
+        (
+            "policy.compensation.params",
+            {"policy": {"compensation": {"kind": "TASK_KIND_TOOL", "skill": "t", "params": {"a": "x" * 8_192}}}},
+        ),
+    ],
+)
+def test_plain_json_is_bounded_and_given_once(field: str, fields: dict) -> None:
+    with pytest.raises(GraphInvalid) as refused:
+        task_from_proto(_task(**fields), {})
+    assert (refused.value.metadata["task"], refused.value.metadata["field"]) == ("T-1", field)
+
+
+def test_numbers_that_json_cannot_say_are_refused() -> None:
+    message = _task()
+    message.params["a"] = float("inf")
+    with pytest.raises(GraphInvalid, match="params"):
+        task_from_proto(message, {})
 
 
 def test_a_compensations_params_are_refused_like_a_tasks() -> None:

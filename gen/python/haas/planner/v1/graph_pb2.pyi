@@ -1,4 +1,5 @@
 from buf.validate import validate_pb2 as _validate_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -103,14 +104,16 @@ class Input(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., ref: _Optional[str] = ...) -> None: ...
 
 class Compensation(_message.Message):
-    __slots__ = ("kind", "skill", "params_json")
+    __slots__ = ("kind", "skill", "params_json", "params")
     KIND_FIELD_NUMBER: _ClassVar[int]
     SKILL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_JSON_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
     kind: TaskKind
     skill: str
     params_json: str
-    def __init__(self, kind: _Optional[_Union[TaskKind, str]] = ..., skill: _Optional[str] = ..., params_json: _Optional[str] = ...) -> None: ...
+    params: _struct_pb2.Struct
+    def __init__(self, kind: _Optional[_Union[TaskKind, str]] = ..., skill: _Optional[str] = ..., params_json: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Policy(_message.Message):
     __slots__ = ("schedule_to_close_s", "heartbeat_s", "backoff_s", "backoff_factor", "backoff_max_s", "retry_on", "never_retry_on", "priority", "concurrency_key", "concurrency_max", "tokens_max", "money_micros_max", "on_failure", "compensation")
@@ -155,7 +158,7 @@ class Budget(_message.Message):
     def __init__(self, tokens: _Optional[int] = ..., money_micros: _Optional[int] = ..., time_s: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_id", "kind", "skill", "title", "owner_agent_id", "reads", "writes", "params_json", "attempts_max", "attempt_limit_s", "policy", "control_json")
+    __slots__ = ("task_id", "kind", "skill", "title", "owner_agent_id", "reads", "writes", "params_json", "attempts_max", "attempt_limit_s", "policy", "control_json", "params", "control")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SKILL_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +171,8 @@ class Task(_message.Message):
     ATTEMPT_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CONTROL_JSON_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     kind: TaskKind
     skill: str
@@ -180,19 +185,23 @@ class Task(_message.Message):
     attempt_limit_s: int
     policy: Policy
     control_json: str
-    def __init__(self, task_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., skill: _Optional[str] = ..., title: _Optional[str] = ..., owner_agent_id: _Optional[str] = ..., reads: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., writes: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., params_json: _Optional[str] = ..., attempts_max: _Optional[int] = ..., attempt_limit_s: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., control_json: _Optional[str] = ...) -> None: ...
+    params: _struct_pb2.Struct
+    control: _struct_pb2.Struct
+    def __init__(self, task_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., skill: _Optional[str] = ..., title: _Optional[str] = ..., owner_agent_id: _Optional[str] = ..., reads: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., writes: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., params_json: _Optional[str] = ..., attempts_max: _Optional[int] = ..., attempt_limit_s: _Optional[int] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., control_json: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., control: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Slot(_message.Message):
-    __slots__ = ("name", "type", "from_task", "schema_json")
+    __slots__ = ("name", "type", "from_task", "schema_json", "schema")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     FROM_TASK_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_JSON_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: str
     from_task: str
     schema_json: str
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., from_task: _Optional[str] = ..., schema_json: _Optional[str] = ...) -> None: ...
+    schema: _struct_pb2.Struct
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., from_task: _Optional[str] = ..., schema_json: _Optional[str] = ..., schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class TaskChange(_message.Message):
     __slots__ = ("task_id", "fields", "before", "after")
