@@ -51,7 +51,8 @@ def run(fleet: Cli, page: str, folder: Path) -> subprocess.CompletedProcess[str]
             lines.append(text)
         elif kind.startswith("json "):
             (folder / kind.removeprefix("json ")).write_text(text)
-    script = "".join(lines).replace(".venv/bin/haas", f"{sys.executable} -m haas_cli")
+    ours = {"haas": f"{sys.executable} -m haas_cli", "python": sys.executable}
+    script = re.sub(r"[.]venv/bin/(haas|python)\b", lambda found: ours[found[1]], "".join(lines))
     return subprocess.run(
         ["bash", "-euc", script],
         cwd=folder, env=fleet.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False,

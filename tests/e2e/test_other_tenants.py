@@ -85,20 +85,25 @@ WHOLE: dict[str, dict[str, Any]] = {
     "SetAgentState": {"agent_id": "specialist.data", "state": "AGENT_STATE_ACTIVE"},
     "ListSkills": {},
     "RemoveSkill": {"skill": "text.mine"},
+    "PutHook": {"hook_id": "mine", "signal": "paid"},
+    "ListHooks": {},
+    "RemoveHook": {"hook_id": "mine"},
     "Work": {"registration": {"worker_id": "w", "agent_id": "agent.words", "skills": [WORDS]}, "leaving": True},
 }
 #: A field whose name says that it names a thing of a tenant.
 ID = re.compile(r".*_id|ref|subject|.*_token|.*_ref")
 #: Fields that look like one and are none: an idempotency key and a page token are the caller's own, see the last test;
-#: a person's name is asked for in one's own project only; a task counts within its plan, and everybody has a T-1.
-NO_IDS = {"request_id", "page_token", "subject", "task_id"}
+#: a person's name is asked for in one's own project only; a task counts within its plan, and everybody has a T-1; a
+#: hook within its project, whose admin names it (another's: tests/integration/test_hooks.py).
+NO_IDS = {"request_id", "page_token", "subject", "task_id", "hook_id"}
 #: Every other field of the tenants' requests. A new one fails until somebody has said whether it names a thing.
 PLAIN = {
     "after", "agents", "approved", "arguments", "at_version", "before_number", "budget", "comment", "content",
     "credit", "direction", "everything", "explanation", "file", "first_day", "from_revision", "from_seq", "goals",
-    "graph", "inputs", "kind", "last_day", "leaving", "lenient", "name", "number", "objective", "outputs", "page_size",
-    "reason", "removed", "repairs_max", "role", "running_max", "skill", "skills", "state", "status", "stored", "tasks",
-    "text", "to_revision", "tool", "value", "values", "version", "version_from", "version_to", "yaml",
+    "graph", "inputs", "kind", "last_day", "leaving", "lenient", "name", "new_secret", "number", "objective",
+    "outputs", "page_size", "plan_path", "reason", "removed", "repairs_max", "role", "running_max", "signal",
+    "skill", "skills", "state", "status", "stored", "tasks", "text", "to_revision", "tool", "value", "value_path",
+    "values", "version", "version_from", "version_to", "yaml",
     # A worker's stream names what it has by tokens and by its own names: see test_other_workers.py.
     "completions", "failures", "heartbeat", "registration",
 }  # fmt: skip

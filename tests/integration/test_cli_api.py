@@ -208,9 +208,26 @@ async def test_skills_are_listed_with_their_contracts_and_removed(world, capsys)
     assert (listed["name"], listed["writes"][0]["type"]) == ("law.check", "value.verdict")
     assert await haas("agents", "remove-skill", "law.check") == Exit.OK
     assert capsys.readouterr().out == "law.check is removed\n"
+    assert world.fleet.seen[-1].skill == "law.check"
     assert await haas("agents", "remove-skill", "law.check", "--json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"removed": "law.check"}
-    assert world.fleet.seen[-1].skill == "law.check"
+
+
+async def test_hooks_are_made_listed_and_removed_and_a_secret_is_told_once(world, capsys):
+    told = ("pay", "--signal", "paid", "--plan-path", "data.plan", "--value-path", "data")
+    assert await haas("hooks", "put", *told, "--new-secret") == Exit.OK
+    assert capsys.readouterr().out.splitlines() == ["/v1/signals/t-one.p-one.pay", "whsec_Zm9v"]
+    assert (world.fleet.seen[-1].plan_path, world.fleet.seen[-1].value_path) == ("data.plan", "data")
+    assert await haas("hooks", "put", *told) == Exit.OK
+    assert capsys.readouterr().out.splitlines() == ["/v1/signals/t-one.p-one.pay"]
+    assert await haas("hooks", "put", *told, "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out)["hook"]["signal"] == "paid"
+    assert await haas("hooks", "list") == Exit.OK
+    assert capsys.readouterr().out.splitlines()[1].split() == ["pay", "paid", "data.plan", "-", "-"]
+    assert await haas("hooks", "remove", "pay") == Exit.OK
+    assert capsys.readouterr().out == "pay is removed\n"
+    assert await haas("hooks", "remove", "pay", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"removed": "pay"}
 
 
 async def test_ctrl_c_ends_a_watch_at_once_with_status_130(world):

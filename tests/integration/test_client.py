@@ -232,7 +232,7 @@ async def test_the_environment_says_where_and_who(world, tmp_path):
             HaasClient.from_env({k: v for k, v in env.items() if k != name})
 
 
-async def test_both_clients_list_register_and_pause_agents_and_list_and_remove_skills(world):
+async def test_both_clients_speak_of_agents_skills_and_hooks(world):
     def scope(call) -> tuple[str, str]:
         return call.tenant_id, call.project_id
 
@@ -242,6 +242,9 @@ async def test_both_clients_list_register_and_pause_agents_and_list_and_remove_s
         assert (await client.set_agent_state("a", paused=True)).state == 2
         assert [skill.name for skill in await client.list_skills()] == ["law.check"]
         await client.remove_skill("law.check")
+        assert (await client.put_hook("pay", "paid", new_secret=True)).secret == "whsec_Zm9v"
+        assert [hook.hook_id for hook in await client.list_hooks()] == ["pay"]
+        await client.remove_hook("pay")
     seen, world.fleet.seen = world.fleet.seen, []
 
     def same() -> None:
@@ -251,6 +254,9 @@ async def test_both_clients_list_register_and_pause_agents_and_list_and_remove_s
             assert client.set_agent_state("a", paused=True).state == 2
             assert [skill.name for skill in client.list_skills()] == ["law.check"]
             client.remove_skill("law.check")
+            assert client.put_hook("pay", "paid", new_secret=True).secret == "whsec_Zm9v"
+            assert [hook.hook_id for hook in client.list_hooks()] == ["pay"]
+            client.remove_hook("pay")
 
     await asyncio.to_thread(same)
     assert seen == world.fleet.seen

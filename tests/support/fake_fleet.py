@@ -21,7 +21,16 @@ from haas.orchestrator.v1 import (
     orchestrator_pb2,
     orchestrator_pb2_grpc,
 )
-from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2, skills_pb2, skills_pb2_grpc, worker_pb2
+from haas.planner.v1 import (
+    agents_pb2,
+    agents_pb2_grpc,
+    graph_pb2,
+    hooks_pb2,
+    hooks_pb2_grpc,
+    skills_pb2,
+    skills_pb2_grpc,
+    worker_pb2,
+)
 from haas_client import AsyncHaasClient, HaasClient
 from haas_common import errors as ours
 from tests.support.fake_control import Steered
@@ -42,6 +51,7 @@ class Fleet(
     identity_pb2_grpc.IdentityServicer,
     agents_pb2_grpc.AgentsServicer,
     skills_pb2_grpc.SkillsServicer,
+    hooks_pb2_grpc.HooksServicer,
 ):
     """Says what it was asked, fails as often as it is told to, and drops streams."""
 
@@ -160,6 +170,19 @@ class Fleet(
         await self._enter(request, context)
         return skills_pb2.RemoveSkillResponse()
 
+    async def PutHook(self, request, context):
+        await self._enter(request, context)
+        hook = hooks_pb2.Hook(hook_id=request.hook_id, signal=request.signal, url_path="/v1/signals/t-one.p-one.pay")
+        return hooks_pb2.PutHookResponse(hook=hook, secret="whsec_Zm9v" if request.new_secret else "")
+
+    async def ListHooks(self, request, context):
+        await self._enter(request, context)
+        return hooks_pb2.ListHooksResponse(hooks=[hooks_pb2.Hook(hook_id="pay", signal="paid", plan_path="data.plan")])
+
+    async def RemoveHook(self, request, context):
+        await self._enter(request, context)
+        return hooks_pb2.RemoveHookResponse()
+
     async def RenewToken(self, request, context):
         await self._enter(request, context)
         return identity_pb2.RenewTokenResponse(token=jwt(900))
@@ -200,6 +223,7 @@ async def running(folder: Path) -> AsyncIterator[World]:
         identity_pb2_grpc.add_IdentityServicer_to_server,
         agents_pb2_grpc.add_AgentsServicer_to_server,
         skills_pb2_grpc.add_SkillsServicer_to_server,
+        hooks_pb2_grpc.add_HooksServicer_to_server,
     ):
         add(fleet, server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))

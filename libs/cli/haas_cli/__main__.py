@@ -38,7 +38,8 @@ COMMANDS = {
     "projections": "List and rebuild the read models.",
     "notifications": "Read the inbox.",
     "tools": "List and call tools.",
-    "agents": "List, register and pause agents.",
+    "agents": "List, register and pause agents; list skills.",
+    "hooks": "Take webhooks of systems outside.",
 }
 
 

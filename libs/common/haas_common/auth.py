@@ -57,7 +57,7 @@ _MEMBER = (*_VIEWER, "artifacts.write", "plans.write", "tools.invoke")
 SCOPES_BY_ROLE: Mapping[str, tuple[str, ...]] = {
     "viewer": _VIEWER,
     "member": _MEMBER,
-    "admin": (*_MEMBER, "agents.write", "audit.sign", "data.erase", "data.export", "profiles.write"),
+    "admin": (*_MEMBER, "agents.write", "audit.sign", "data.erase", "data.export", "hooks.write", "profiles.write"),
     # Reads every project of its tenant, whichever the token names.
     "auditor": ("artifacts.read", "audit.read", "audit.sign", "events.read"),
     # A remote worker is handed what its tasks read, and can ask for nothing else.

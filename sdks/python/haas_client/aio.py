@@ -22,7 +22,15 @@ from haas.orchestrator.v1 import (
     privacy_pb2,
     privacy_pb2_grpc,
 )
-from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2, skills_pb2, skills_pb2_grpc
+from haas.planner.v1 import (
+    agents_pb2,
+    agents_pb2_grpc,
+    graph_pb2,
+    hooks_pb2,
+    hooks_pb2_grpc,
+    skills_pb2,
+    skills_pb2_grpc,
+)
 from haas_client import messages, settings
 from haas_client.client import CALL_S, LONG_S, PATIENCE_S, STREAM_S
 from haas_client.control import AsyncPlanControl
@@ -70,6 +78,7 @@ class AsyncHaasClient(AsyncPlanControl):
         self._tenancy = tenancy_pb2_grpc.TenancyStub(self._channel)
         self._agents = agents_pb2_grpc.AgentsStub(self._channel)
         self._skills = skills_pb2_grpc.SkillsStub(self._channel)
+        self._hooks = hooks_pb2_grpc.HooksStub(self._channel)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -381,6 +390,25 @@ class AsyncHaasClient(AsyncPlanControl):
     async def remove_skill(self, skill: str) -> None:
         """Removes a remote worker's skill; a worker that registers it again brings it back."""
         await self._call(self._skills.RemoveSkill, skills_pb2.RemoveSkillRequest(skill=skill))
+
+    # ── Hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def put_hook(
+        self, hook_id: str, signal: str, plan_path: str = "", value_path: str = "", *, new_secret: bool = False
+    ) -> hooks_pb2.PutHookResponse:
+        """Makes a hook, or changes it: its webhooks (haas_client.webhooks) signal plans. `secret` is told this once."""
+        request = hooks_pb2.PutHookRequest(
+            hook_id=hook_id, signal=signal, plan_path=plan_path, value_path=value_path, new_secret=new_secret
+        )
+        return await self._call(self._hooks.PutHook, request)
+
+    async def list_hooks(self) -> list[hooks_pb2.Hook]:
+        """Lists the project's hooks, without their secrets."""
+        return list((await self._call(self._hooks.ListHooks, hooks_pb2.ListHooksRequest())).hooks)
+
+    async def remove_hook(self, hook_id: str) -> None:
+        """Removes a hook: its webhooks are no longer taken."""
+        await self._call(self._hooks.RemoveHook, hooks_pb2.RemoveHookRequest(hook_id=hook_id))
 
     # ── How calls are made ───────────────────────────────────────────────────────────────────────────────────────────
 

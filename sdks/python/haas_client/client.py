@@ -21,7 +21,15 @@ from haas.orchestrator.v1 import (
     privacy_pb2,
     privacy_pb2_grpc,
 )
-from haas.planner.v1 import agents_pb2, agents_pb2_grpc, graph_pb2, skills_pb2, skills_pb2_grpc
+from haas.planner.v1 import (
+    agents_pb2,
+    agents_pb2_grpc,
+    graph_pb2,
+    hooks_pb2,
+    hooks_pb2_grpc,
+    skills_pb2,
+    skills_pb2_grpc,
+)
 from haas_client import messages, settings
 from haas_client.control import PlanControl
 from haas_client.errors import HaasError, from_rpc
@@ -73,6 +81,7 @@ class HaasClient(PlanControl):
         self._tenancy = tenancy_pb2_grpc.TenancyStub(self._channel)
         self._agents = agents_pb2_grpc.AgentsStub(self._channel)
         self._skills = skills_pb2_grpc.SkillsStub(self._channel)
+        self._hooks = hooks_pb2_grpc.HooksStub(self._channel)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -374,6 +383,25 @@ class HaasClient(PlanControl):
     def remove_skill(self, skill: str) -> None:
         """Removes a remote worker's skill; a worker that registers it again brings it back."""
         self._call(self._skills.RemoveSkill, skills_pb2.RemoveSkillRequest(skill=skill))
+
+    # ── Hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def put_hook(
+        self, hook_id: str, signal: str, plan_path: str = "", value_path: str = "", *, new_secret: bool = False
+    ) -> hooks_pb2.PutHookResponse:
+        """Makes a hook, or changes it: its webhooks (haas_client.webhooks) signal plans. `secret` is told this once."""
+        request = hooks_pb2.PutHookRequest(
+            hook_id=hook_id, signal=signal, plan_path=plan_path, value_path=value_path, new_secret=new_secret
+        )
+        return self._call(self._hooks.PutHook, request)
+
+    def list_hooks(self) -> list[hooks_pb2.Hook]:
+        """Lists the project's hooks, without their secrets."""
+        return list(self._call(self._hooks.ListHooks, hooks_pb2.ListHooksRequest()).hooks)
+
+    def remove_hook(self, hook_id: str) -> None:
+        """Removes a hook: its webhooks are no longer taken."""
+        self._call(self._hooks.RemoveHook, hooks_pb2.RemoveHookRequest(hook_id=hook_id))
 
     # ── How calls are made ───────────────────────────────────────────────────────────────────────────────────────────
 

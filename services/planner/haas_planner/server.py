@@ -8,6 +8,8 @@ import grpc
 from haas.planner.v1 import (
     agents_pb2,
     agents_pb2_grpc,
+    hooks_pb2,
+    hooks_pb2_grpc,
     planner_pb2,
     planner_pb2_grpc,
     skills_pb2,
@@ -33,6 +35,8 @@ from haas_planner.agents.worker import LEASE as AGENTS_LEASE
 from haas_planner.agents.worker import AgentProjector
 from haas_planner.attempts import Attempts
 from haas_planner.control import Control
+from haas_planner.hooks.operations import Hooks
+from haas_planner.hooks.servicer import HooksServicer
 from haas_planner.log import PlanLog
 from haas_planner.operations import Operations
 from haas_planner.remote.operations import Skills
@@ -52,6 +56,7 @@ _SERVICES = (
     worker_pb2.DESCRIPTOR.services_by_name["WorkerService"],
     agents_pb2.DESCRIPTOR.services_by_name["Agents"],
     skills_pb2.DESCRIPTOR.services_by_name["Skills"],
+    hooks_pb2.DESCRIPTOR.services_by_name["Hooks"],
 )
 
 
@@ -130,6 +135,7 @@ class Planner:
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server)
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsServicer(Agents(self._database)), server)
         skills_pb2_grpc.add_SkillsServicer_to_server(SkillsServicer(skills), server)
+        hooks_pb2_grpc.add_HooksServicer_to_server(HooksServicer(Hooks(self._database, operations)), server)
 
     async def start(self) -> None:
         """Starts what takes work."""

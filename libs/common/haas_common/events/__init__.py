@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from haas_common.events import agents, artifacts, audit, intents, locks, notifications, plans, tenancy, tools
+from haas_common.events import agents, artifacts, audit, hooks, intents, locks, notifications, plans, tenancy, tools
 from haas_common.events.base import PERSONAL, EventType, Payload
 from haas_common.events.marks import models_of, personal_paths_of
 
@@ -20,7 +20,7 @@ __all__ = ["EVENT_TYPES", "PERSONAL", "UPCASTERS", "EventType", "Payload", "chec
 EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
     {
         kind.name: kind
-        for room in (tenancy, intents, plans, agents, artifacts, tools, notifications, locks, audit)
+        for room in (tenancy, intents, plans, agents, hooks, artifacts, tools, notifications, locks, audit)
         for kind in room.TYPES
     }
 )

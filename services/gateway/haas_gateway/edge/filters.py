@@ -4,6 +4,7 @@ cors -> buffer (REST) -> body limits -> jwt_authn -> gRPC-Web -> transcoder -> f
      -> the tenant's bucket -> router
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def jwt_authn(methods: Sequence[Method], jwks: str) -> dict[str, Any]:
     """
     public = [method for method in methods if method.caller == "public"]
     paths = sorted({p for method in public for p in (method.path, *(route.path for route in method.routes))})
-    open_rules: list[dict[str, Any]] = [{"match": {"path": path}} for path in paths]
+    open_rules: list[dict[str, Any]] = [{"match": _path_match(path)} for path in paths]
     open_rules += [{"match": {"prefix": "/grpc.health.v1.Health/"}}, {"match": {"prefix": "/grpc.reflection."}}]
     provider = {
         "issuer": "haas",
@@ -62,6 +63,14 @@ def jwt_authn(methods: Sequence[Method], jwks: str) -> dict[str, Any]:
         "providers": {"haas": provider},
         "rules": [*open_rules, {"match": {"prefix": "/"}, "requires": {"provider_name": "haas"}}],
     }
+
+
+def _path_match(path: str) -> dict[str, Any]:
+    """A route's path, whose variables stand for one segment each."""
+    if "{" not in path:
+        return {"path": path}
+    fixed = re.split(r"\{[a-z_]+\}", path)
+    return {"safe_regex": {"regex": "[^/]+".join(map(re.escape, fixed))}}
 
 
 def _transcoder(methods: Sequence[Method]) -> dict[str, Any]:

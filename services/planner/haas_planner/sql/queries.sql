@@ -341,3 +341,32 @@ SELECT skill, agent_id, contract, registered_at FROM worker_skills
 -- Forgets a remote skill; says whose it was.
 DELETE FROM worker_skills WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND skill = %(skill)s
 RETURNING agent_id;
+
+-- list_hooks --
+-- A project's hooks, without their secrets.
+SELECT hook_id, signal, plan_path, value_path, updated_at FROM hooks
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s ORDER BY hook_id LIMIT %(limit)s;
+
+-- get_hook --
+-- A hook, with its secret as it is sealed.
+SELECT signal, plan_path, value_path, updated_at, key_id, secret FROM hooks
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND hook_id = %(hook_id)s;
+
+-- keep_hook --
+-- Makes a hook, or gives it another secret.
+INSERT INTO hooks AS h (tenant_id, project_id, hook_id, signal, plan_path, value_path, key_id, secret)
+VALUES (%(tenant_id)s, %(project_id)s, %(hook_id)s, %(signal)s, %(plan_path)s, %(value_path)s, %(key_id)s, %(secret)s)
+ON CONFLICT (tenant_id, project_id, hook_id) DO UPDATE
+   SET signal = excluded.signal, plan_path = excluded.plan_path, value_path = excluded.value_path, key_id = excluded.key_id,
+       secret = excluded.secret, updated_at = excluded.updated_at
+RETURNING updated_at;
+
+-- change_hook --
+-- Changes what a hook signals.
+UPDATE hooks SET signal = %(signal)s, plan_path = %(plan_path)s, value_path = %(value_path)s, updated_at = now()
+ WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND hook_id = %(hook_id)s
+RETURNING updated_at;
+
+-- remove_hook --
+-- Removes a hook.
+DELETE FROM hooks WHERE tenant_id = %(tenant_id)s AND project_id = %(project_id)s AND hook_id = %(hook_id)s;
