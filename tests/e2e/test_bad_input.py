@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from haas.orchestrator.v1 import orchestrator_pb2
+from haas_client.webhooks import signed
 from haas_common.auth import Issuer
 from haas_common.errors import from_rpc
 from tests.support.apps import CALL_S, EXAMPLES, App, Edge
@@ -317,6 +318,30 @@ def test_a_token_that_does_not_open_this_is_refused_over_rest_and_grpc(app: App,
                 request, metadata=metadata, timeout=CALL_S
             )
         assert from_rpc(caught.value).reason == reason
+
+
+def test_a_webhook_needs_no_token_and_nothing_but_a_webhook_does_without(app: App) -> None:
+    made = app.client.put("/v1/hooks/pay", json={**app.scope, "signal": "paid"}).json()
+    path, secret, body = made["hook"]["url_path"], made["secret"], b'{"sum": 1}'
+    stranger = "whsec_" + base64.b64encode(bytes(32)).decode()
+    old_s = int(time.time()) - 3600
+    sent: list[tuple[dict[str, str], bytes, int, str]] = [
+        ({}, body, 401, "TOKEN_MISSING"),
+        (signed(stranger, body), body, 401, "TOKEN_INVALID"),
+        (signed(secret, body), b'{"sum": 2}', 401, "TOKEN_INVALID"),
+        (signed(secret, body, at_s=old_s), body, 401, "TOKEN_EXPIRED"),
+        (signed(secret, body), body, 404, "RESOURCE_NOT_FOUND"),
+        (signed(secret, b"\xff"), b"\xff", 400, "FIELD_INVALID"),
+        (signed(secret, b" " * 300_000), b" " * 300_000, 429, "PAYLOAD_TOO_LARGE"),
+    ]
+    with nothing_written(app), app.edge.rest() as client:
+        for headers, content, status, reason in sent:
+            refused(client.post(f"{path}/{NO_PLAN}", content=content, headers=headers), status, reason)
+        refused(client.post(path, content=body, headers=signed(secret, body)), 400, "FIELD_INVALID")
+        refused(client.put("/v1/hooks/pay", json={**app.scope, "signal": "paid"}), 401, "TOKEN_MISSING")
+        refused(client.get("/v1/hooks", params=app.scope), 401, "TOKEN_MISSING")
+        refused(client.delete("/v1/hooks/pay", params=app.scope), 401, "TOKEN_MISSING")
+        refused(client.post(f"{path}/{NO_PLAN}/more", content=body), 401, "TOKEN_MISSING")
 
 
 @pytest.mark.parametrize(
