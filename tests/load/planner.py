@@ -4,10 +4,13 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from unittest import mock
 
 import psycopg
@@ -15,15 +18,17 @@ import uvloop
 
 from haas_common.db import Scope
 from haas_common.ids import shard_of
+from haas_planner.attempts import Assignment
 from haas_planner.domain import snapshot
 from haas_planner.graph import Slot, Task
-from tests.load import engines
+from tests.load import engines, remote
 from tests.load.dags import Dag, all_shapes, chain, fan, layered
 from tests.load.databases import Bench, database, settle
 from tests.load.engines.runs import PeerFigure, Run
 from tests.load.figures import Table, percentile, shown
 from tests.load.planner_memory import PLANS
 from tests.load.planners import KINDS, Planner, planner, taken_up, tenants
+from tests.support.remote import job
 
 TENANTS = (1, 10, 100)
 ROUNDS = 3
@@ -32,6 +37,7 @@ TASKS_TARGET, CHAIN_MS_TARGET = 10_000.0, 3.0
 CHAIN_TARGET, WIDE_TARGET = 4.0, 10.0
 IDLE_MIB, WAITING_MIB, FAIR_TARGET = 90.0, 100.0, 5.0
 NEIGHBOUR = 100_000
+REMOTE_TARGET = 2_000.0
 #: How many tasks a long plan has, and how many seconds its next owner may take to fold it.
 LONG, TAKEN_UP_S = 100_000, 5.0
 #: How a task that does nothing is done, by its kind.
@@ -65,12 +71,14 @@ def tables() -> list[Table]:
         figures, peers = _beside(bench, runner, scopes[:1], shapes)
         figures |= runner.run(_figures(bench, scopes, shapes))
         slow = runner.run(_slow(bench, scopes))
+        through = runner.run(_remote(bench, scopes[:1]))
         # The neighbour's plan goes on wherever its shard is owned: nothing of ours is measured after that.
         limits = [*_memory(bench), *runner.run(_folding(bench, scopes[0])), *runner.run(_fairness(bench, scopes))]
     return [
         _ratios(shapes, figures, peers),
         _own(figures),
         _disk(slow, figures),
+        _through(through),
         _limits(limits),
         _peers(shapes, peers),
     ]
@@ -151,6 +159,25 @@ async def _slow(bench: Bench, scopes: Sequence[Scope]) -> dict[tuple[str, str], 
         with psycopg.connect(bench.admin_dsn, autocommit=True) as admin:
             for name in settings:
                 admin.execute(f"ALTER DATABASE haas RESET {name}".encode())
+
+
+async def _remote(bench: Bench, scopes: Sequence[Scope]) -> list[tuple[str, list[float]]]:
+    """Tasks by a remote worker: over its stream alone, and as attempts of a plan that are kept before and after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        alone = await remote.measure(Path(folder), runs=ROUNDS)
+    numbers = itertools.count(1)
+    with tempfile.TemporaryDirectory() as folder:
+        async with remote.worked(Path(folder)) as stream, planner(bench) as engine:
+
+            async def done(_: Assignment) -> None:
+                await stream.pool.do(job(next(numbers)))
+
+            engine.remote = done
+            await engine.together(scopes, layered())
+            whole = {
+                dag: [(await engine.together(scopes, dag))[0] for _ in range(ROUNDS)] for dag in (fan(), layered())
+            }
+    return [("the stream alone", alone.tasks_per_s), *((f"{dag.name}, an attempt each", w) for dag, w in whole.items())]
 
 
 def _memory(bench: Bench) -> list[tuple[str, str, str]]:
@@ -283,6 +310,17 @@ def _disk(slow: dict[tuple[str, str], Figure], figures: dict[tuple[str, str, int
     ]
     head = ("plan", "of the usual", "tasks/s", "ready→started p50 ms", "p99 ms")
     return Table(f"The planner where a flush takes {_SLOW_US / 1000:.0f} ms more, one tenant", head, tuple(rows))
+
+
+def _through(figures: Sequence[tuple[str, list[float]]]) -> Table:
+    target = f"≥ {shown(REMOTE_TARGET)}/s"
+    rows = [
+        (name, shown(statistics.median(rates)), f"{shown(min(rates))}-{shown(max(rates))}", target)
+        for name, rates in figures
+    ]
+    note = f"One worker in a process of its own, {remote.CONCURRENCY} tasks at a time, gRPC over mTLS; they do nothing."
+    head = ("what", "tasks/s", "min-max", "target")
+    return Table("The planner: tasks through a remote worker", head, tuple(rows), note)
 
 
 def _limits(rows: Sequence[tuple[str, str, str]]) -> Table:

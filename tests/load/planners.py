@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,12 +96,14 @@ class Planner:
 
     Attributes:
         shards: The shards that it owns.
+        remote: What an attempt waits for; nothing unless it is given.
     """
 
     database: Database
     doorbell: Doorbell
     operations: Operations
     shards: dict[int, Shard] = field(default_factory=dict)
+    remote: Callable[[Assignment], Awaitable[None]] | None = None
     _runs: dict[str, Run] = field(default_factory=dict)
     _ran: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -113,6 +115,8 @@ class Planner:
             numbers = range(1, task.params["items"] + 1)
             # As the product does (haas_planner.doing): not on the loop.
             return await asyncio.to_thread(lambda: [template_task(task, item, n, {"index": n - 1}) for n in numbers])
+        if self.remote is not None:
+            await self.remote(assignment)
         run = self._runs.get(assignment.plan_id)
         if run is not None:
             run.task(task.task_id)

@@ -6,6 +6,7 @@ prints the figures of five runs. Events and contracts of plans are not part of i
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import signal
@@ -13,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
@@ -57,6 +58,15 @@ async def measure(folder: Path, tasks: int = TASKS, concurrency: int = CONCURREN
         concurrency: how many are under way at once, which is the worker's credit too.
         runs: how often.
     """
+    async with worked(folder, concurrency) as planner:
+        rates = [await _rate(planner, tasks, concurrency) for _ in range(runs)]
+        alone = [await _once(planner) for _ in range(ALONE)]
+    return RemoteFigures(rates, alone)
+
+
+@contextlib.asynccontextmanager
+async def worked(folder: Path, concurrency: int = CONCURRENCY) -> AsyncIterator[Planner]:
+    """Yields a planner's pool whose worker, in a process of its own, does `tests.support.remote.job`."""
     planner = Planner(Mesh(folder), NothingKept(), 15.0)  # type: ignore[arg-type]
     planner._skills = NothingKept()  # type: ignore[assignment]
     await planner.start()
@@ -64,13 +74,11 @@ async def measure(folder: Path, tasks: int = TASKS, concurrency: int = CONCURREN
     child = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.load.remote", *arguments)
     try:
         await planner.pool.do(job(0))
-        rates = [await _rate(planner, tasks, concurrency) for _ in range(runs)]
-        alone = [await _once(planner) for _ in range(ALONE)]
+        yield planner
     finally:
         child.terminate()
         await child.wait()
         await planner.close()
-    return RemoteFigures(rates, alone)
 
 
 async def _rate(planner: Planner, tasks: int, concurrency: int) -> float:
