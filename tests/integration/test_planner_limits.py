@@ -144,6 +144,7 @@ async def test_a_project_with_too_many_undecided_commands_is_refused_and_others_
     database: TestDatabase, tmp_path: Path, history: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operations, "PENDING_MAX", 2)
+    monkeypatch.setattr(operations, "_ANSWER_S", 60.0)  # nobody decides here: they wait until they are cancelled
     plan_id = next(ids_of(SCOPE, 0))
     theirs = next(ids_of(OTHER, 0))
     async with planner_of(database, tmp_path, shards=[]) as planner:
