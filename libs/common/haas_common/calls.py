@@ -27,6 +27,11 @@ class Call:
     request_id: str
     trace_id: str
 
+    @property
+    def actor(self) -> str:
+        """Who calls, for the history: the token's subject, or the service."""
+        return self.claims.subject if self.claims else self.peer
+
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("haas_call")
 

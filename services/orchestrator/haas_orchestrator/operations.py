@@ -60,11 +60,6 @@ def malformed(error: domain.Malformed) -> errors.FieldInvalid:
     return errors.FieldInvalid(f"{error.field}: {error.rule}.", field=error.field, rule=error.rule)
 
 
-def subject_of(call: Call) -> str:
-    """Returns who calls, for the history."""
-    return call.claims.subject if call.claims else call.peer
-
-
 class Operations:
     """The orchestrator's use-cases."""
 
@@ -265,7 +260,7 @@ def _events(call: Call, facts: Mapping[str, Any], detected: Detected, audit: Map
         "plan_id": facts["plan_id"],
         "causation_id": facts["request_id"],
         "trace_id": call.trace_id,
-        "subject": subject_of(call),
+        "subject": call.actor,
     }
     intent = {
         "text": facts["objective"][:4000],
@@ -277,7 +272,7 @@ def _events(call: Call, facts: Mapping[str, Any], detected: Detected, audit: Map
     }
     return [
         NewEvent(
-            stream=f"intent/{facts['plan_id']}", type="IntentDetected", payload=intent, actor=subject_of(call), **common
+            stream=f"intent/{facts['plan_id']}", type="IntentDetected", payload=intent, actor=call.actor, **common
         ),
         NewEvent(
             stream=f"brief/{facts['plan_id']}",

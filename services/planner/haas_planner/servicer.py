@@ -17,6 +17,7 @@ from haas_planner.translate import (
     graph_to_proto,
     inputs_from_proto,
     object_of,
+    plan_state,
     tasks_from_proto,
 )
 
@@ -53,20 +54,10 @@ _PLAIN: Mapping[int, tuple[str, Callable[[Any], Body]]] = {
 }
 
 
-def plan_state(state: str) -> graph_pb2.PlanState:
-    """Returns the enum's value for a state of the domain."""
-    return graph_pb2.PlanState.Value(f"PLAN_STATE_{state.upper()}")
-
-
-def actor_of(call: Call) -> str:
-    """Returns who calls, for the history."""
-    return call.claims.subject if call.claims else call.peer
-
-
 def asked_of(call: Call, request: Any) -> Asked:
     """Returns whose request it is, and of which plan."""
     roles = call.claims.roles if call.claims else ()
-    return Asked(call.scope, request.plan_id, request.request_id, actor_of(call), call.trace_id, roles)
+    return Asked(call.scope, request.plan_id, request.request_id, call.actor, call.trace_id, roles)
 
 
 class PlannerServicer(planner_pb2_grpc.PlannerServicer):
@@ -82,7 +73,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         graph = graph_from_proto(request.graph, SPECS) if request.HasField("graph") else None
         compiled = await self._operations.compile(
             Compile(
-                call.scope, request.plan_id, request.request_id, actor_of(call), call.trace_id, request.objective,
+                call.scope, request.plan_id, request.request_id, call.actor, call.trace_id, request.objective,
                 request.language, request.intent, dict(request.slots), request.brief_artifact_id, list(request.goals),
                 inputs_from_proto(request.inputs), request.profile_id, request.profile_version, graph,
                 request.validate_only, budget_from_proto(request.budget), request.repairs_max,

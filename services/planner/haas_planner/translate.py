@@ -71,6 +71,11 @@ def budget_to_proto(budget: Mapping[str, int]) -> graph_pb2.Budget:
     return graph_pb2.Budget(**{name: budget[name] for name in _BUDGET_FIELDS if budget.get(name)})
 
 
+def plan_state(state: str) -> graph_pb2.PlanState:
+    """Returns the enum's value for a state of the domain."""
+    return graph_pb2.PlanState.Value(f"PLAN_STATE_{state.upper()}")
+
+
 def diff_to_proto(diff: Diff) -> graph_pb2.GraphDiff:
     """Returns the message of a comparison."""
     changed = [

@@ -18,7 +18,6 @@ from haas_common.doorbell import Doorbell
 from haas_common.ids import new_id
 from haas_common.sealing import erased_refs
 from haas_orchestrator import domain, store
-from haas_orchestrator.operations import subject_of
 
 TOPIC = "events"
 _WORKLOG, _STATUS = "AppendWorklog", "SetArtifactStatus"
@@ -107,7 +106,7 @@ class Artifacts:
 
         async def moved(tx: Tx) -> ArtifactRecord:
             return await self._artifacts.set_status(
-                tx, call.scope, artifact_id, status, reason, subject_of(call), trace_id=call.trace_id
+                tx, call.scope, artifact_id, status, reason, call.actor, trace_id=call.trace_id
             )
 
         return await self._once(call, _STATUS, request_id, mark, artifact_id, moved)
@@ -153,7 +152,7 @@ def _noted(newest: ArtifactRecord, document: Document, call: Call, text: str) ->
         type=newest.type,
         slot=newest.type,
         title=front.get("title", newest.path),
-        body_md=artifact_text.with_worklog(document.body, clock.utc_now(), subject_of(call), text),
+        body_md=artifact_text.with_worklog(document.body, clock.utc_now(), call.actor, text),
         data=document.data,
         sources=front.get("sources", ()),
         status=newest.status,
@@ -162,7 +161,7 @@ def _noted(newest: ArtifactRecord, document: Document, call: Call, text: str) ->
     )
     placing = Placing(
         newest.artifact_id,
-        subject_of(call),
+        call.actor,
         plan_id=newest.plan_id,
         task_id=newest.task_id,
         links=tuple(Link(link["type"], link["ref"]) for link in front.get("links", ())),

@@ -10,7 +10,7 @@ from haas_common.db import Database
 from haas_common.doorbell import Doorbell
 from haas_orchestrator import domain, inputs, messages, store
 from haas_orchestrator.artifacts.operations import Artifacts
-from haas_orchestrator.operations import malformed, subject_of
+from haas_orchestrator.operations import malformed
 
 PAGE = 50
 _STATUS = "ARTIFACT_STATUS_"
@@ -99,7 +99,7 @@ class ArtifactsServicer(artifacts_pb2_grpc.ArtifactsServicer):
         first = await anext(pieces)
         data = await inputs.gather(_bytes(first, pieces))
         kept = await inputs.keep(
-            self._database, self._doorbell, self._blobs, call.scope, subject_of(call), first.name, data,
+            self._database, self._doorbell, self._blobs, call.scope, call.actor, first.name, data,
             lenient=first.lenient,
         )  # fmt: skip
         response = artifacts_pb2.UploadInputResponse(ref=kept.ref, size_bytes=kept.size_bytes)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from haas.planner.v1 import agents_pb2, agents_pb2_grpc
-from haas_common.calls import Call, current_call
+from haas_common.calls import current_call
 from haas_planner.agents.domain import NO_RESULTS, Agent, Measured, Results, score
 from haas_planner.agents.operations import Agents
 
@@ -11,10 +11,6 @@ _KIND = {"leader": agents_pb2.AGENT_KIND_LEADER, "specialist": agents_pb2.AGENT_
 _KIND_OF = {number: name for name, number in _KIND.items()}
 _STATE = {"active": agents_pb2.AGENT_STATE_ACTIVE, "paused": agents_pb2.AGENT_STATE_PAUSED}
 _STATE_OF = {number: name for name, number in _STATE.items()}
-
-
-def _actor(call: Call) -> str:
-    return call.claims.subject if call.claims else call.peer
 
 
 def _results(skill: str, results: Results) -> agents_pb2.AgentResults:
@@ -44,7 +40,7 @@ class AgentsServicer(agents_pb2_grpc.AgentsServicer):
         """Registers an agent."""
         call = current_call()
         wanted = (_KIND_OF[request.kind], list(request.skills), request.running_max)
-        roster = await self._agents.register(call.scope, request.agent_id, *wanted, _actor(call))
+        roster = await self._agents.register(call.scope, request.agent_id, *wanted, call.actor)
         return agents_pb2.RegisterAgentResponse(agent=_agent(roster.find(request.agent_id), roster.results))
 
     async def ListAgents(self, request: Any, context: Any) -> agents_pb2.ListAgentsResponse:
@@ -55,5 +51,5 @@ class AgentsServicer(agents_pb2_grpc.AgentsServicer):
     async def SetAgentState(self, request: Any, context: Any) -> agents_pb2.SetAgentStateResponse:
         """Pauses an agent, or lets it work again."""
         call = current_call()
-        roster = await self._agents.set_state(call.scope, request.agent_id, _STATE_OF[request.state], _actor(call))
+        roster = await self._agents.set_state(call.scope, request.agent_id, _STATE_OF[request.state], call.actor)
         return agents_pb2.SetAgentStateResponse(agent=_agent(roster.find(request.agent_id), roster.results))

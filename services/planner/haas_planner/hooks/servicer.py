@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from haas.planner.v1 import graph_pb2, hooks_pb2, hooks_pb2_grpc
-from haas_common.calls import Call, current_call
+from haas.planner.v1 import hooks_pb2, hooks_pb2_grpc
+from haas_common.calls import current_call
 from haas_planner.hooks.domain import Hook
 from haas_planner.hooks.operations import Hooks
+from haas_planner.translate import plan_state
 
 
 class HooksServicer(hooks_pb2_grpc.HooksServicer):
@@ -18,7 +19,7 @@ class HooksServicer(hooks_pb2_grpc.HooksServicer):
         """Makes a hook, or changes it."""
         call = current_call()
         wanted = Hook(call.scope, request.hook_id, request.signal, request.plan_path, request.value_path)
-        hook, secret = await self._hooks.put(wanted, _actor(call), new_secret=request.new_secret)
+        hook, secret = await self._hooks.put(wanted, call.actor, new_secret=request.new_secret)
         return hooks_pb2.PutHookResponse(hook=_message(hook), secret=secret)
 
     async def ListHooks(self, request: Any, context: Any) -> hooks_pb2.ListHooksResponse:
@@ -28,7 +29,7 @@ class HooksServicer(hooks_pb2_grpc.HooksServicer):
     async def RemoveHook(self, request: Any, context: Any) -> hooks_pb2.RemoveHookResponse:
         """Removes a hook."""
         call = current_call()
-        await self._hooks.remove(call.scope, request.hook_id, _actor(call))
+        await self._hooks.remove(call.scope, request.hook_id, call.actor)
         return hooks_pb2.RemoveHookResponse()
 
     async def ReceiveHook(self, request: Any, context: Any) -> hooks_pb2.ReceiveHookResponse:
@@ -37,12 +38,7 @@ class HooksServicer(hooks_pb2_grpc.HooksServicer):
         plan_id, decided = await self._hooks.receive(
             request.address, request.plan_id, headers, request.body.data, current_call().trace_id
         )
-        state = graph_pb2.PlanState.Value(f"PLAN_STATE_{decided['state'].upper()}")
-        return hooks_pb2.ReceiveHookResponse(plan_id=plan_id, state=state)
-
-
-def _actor(call: Call) -> str:
-    return call.claims.subject if call.claims else call.peer
+        return hooks_pb2.ReceiveHookResponse(plan_id=plan_id, state=plan_state(decided["state"]))
 
 
 def _message(hook: Hook) -> hooks_pb2.Hook:

@@ -36,9 +36,8 @@ def registration_of(request: worker_pb2.WorkRequest, call: Call) -> Registration
     relayed = call.peer == PEER
     if ("@" in given.worker_id) != relayed:
         raise FieldInvalid("“@” is for planners.", field="registration.worker_id", rule="peer")
-    subject = call.claims.subject if call.claims else call.peer
     return Registration(
-        call.scope, given.worker_id, given.agent_id, subject, contracts, tuple(given.tokens), relayed=relayed
+        call.scope, given.worker_id, given.agent_id, call.actor, contracts, tuple(given.tokens), relayed=relayed
     )
 
 

@@ -64,7 +64,7 @@ class SkillsServicer(skills_pb2_grpc.SkillsServicer):
     async def RemoveSkill(self, request: Any, context: Any) -> skills_pb2.RemoveSkillResponse:
         """Removes a remote worker's skill."""
         call = current_call()
-        await self._skills.remove(call.scope, request.skill, call.claims.subject if call.claims else call.peer)
+        await self._skills.remove(call.scope, request.skill, call.actor)
         return skills_pb2.RemoveSkillResponse()
 
 
